@@ -2,12 +2,10 @@ package protocol
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"testing"
-	"time"
 
 	coder "github.com/coder/websocket"
 	"github.com/gorilla/websocket"
@@ -173,6 +171,3 @@ func TestGws(t *testing.T) {
 func TestGwsDeflate(t *testing.T) {
 	run(t, server(t, "gws deflate", gwsServer(true), append(gwsDeviations, gwsDeflateDeviations...)))
 }
-
-var _ = io.EOF
-var _ = time.Second

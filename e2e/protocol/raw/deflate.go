@@ -113,9 +113,10 @@ func Agreed(offer, response string) (*Deflate, error) {
 			why = errors.New("server_max_window_bits is larger than was offered")
 		case has["client_max_window_bits"] && !offered["client_max_window_bits"]:
 			why = errors.New("client_max_window_bits was not offered")
-		case d.ClientBits > o.ClientBits:
+		case has["client_max_window_bits"] && d.ClientBits > o.ClientBits:
 			why = errors.New("client_max_window_bits is larger than was offered")
 		default:
+			d.ClientBits = min(d.ClientBits, o.ClientBits) // the client keeps to what it said itself
 			return &d, nil
 		}
 	}

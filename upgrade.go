@@ -1,0 +1,309 @@
+//go:build !js
+
+package ws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/coder/websocket"
+)
+
+// Factory makes the callbacks of one connection: its closure is the
+// connection's state. It runs when the handshake is known to be good and before any
+// byte of the answer. What it sets on w's header goes out with the 101. It chooses a
+// subprotocol by setting Sec-WebSocket-Protocol to one that the client offered,
+// and none by deleting it.
+//
+// It refuses with [Reject]; any other error is a 500 that tells the client
+// nothing more. If it answers the request itself, that answer stands.
+type Factory func(w http.ResponseWriter, r *http.Request) (Events, error)
+
+// Upgrade returns a handler that upgrades requests to WebSocket connections
+// with [DefaultUpgrader].
+func Upgrade(factory Factory) http.HandlerFunc { return DefaultUpgrader.Upgrade(factory) }
+
+// DefaultUpgrader is the Upgrader of [Upgrade]. Libraries should have one of
+// their own: Shutdown ends an Upgrader for good.
+var DefaultUpgrader = &Upgrader{}
+
+// Upgrader turns requests into connections. Its zero value is ready. It must
+// not be copied, nor its fields changed, after first use.
+type Upgrader struct {
+	// Engine is the engine's own options: OriginPatterns, which other hosts'
+	// pages may connect (default: none), Subprotocols, and CompressionMode
+	// (default: none).
+	Engine websocket.AcceptOptions
+
+	// Fallback gets requests that are no WebSocket handshake. nil: they get 426
+	// Upgrade Required, and a sentence that says what was missing.
+	Fallback http.Handler
+
+	// Detach makes the handler return right after the upgrade, with the
+	// connection on a goroutine of its own. That frees about half of an idle
+	// connection's memory, and ends middleware that measures a request at once.
+	// But routers pool what belongs to a request: chi.URLParam(r, …), a gin
+	// or an echo context must not be used in callbacks then; read them in the Factory.
+	// Over HTTP/2 Guard waits in the handler's place.
+	Detach bool
+
+	// OnError gets what no Events takes: refused handshakes as
+	// [*HandshakeError], reports of Guard as [*HeaderError], and the faults of
+	// connections without Events.OnError. It may be called from any goroutine.
+	// nil: slog.Default gets handshakes refused with 5xx, each place that a
+	// HeaderError names once, errors of callbacks; and at debug level what
+	// peers did wrong.
+	OnError func(r *http.Request, err error)
+
+	Limits
+
+	logged sync.Map // the HeaderErrors that were logged
+
+	mu       sync.Mutex // protects the following
+	conns    map[*Conn]struct{}
+	inflight int           // handshakes under way
+	shut     bool          // Shutdown was called
+	empty    chan struct{} // closed once shut, with no connection and no handshake left
+}
+
+// HandshakeError is a handshake that was refused, with the HTTP status of the
+// answer; 0 if there was no answer.
+type HandshakeError struct {
+	Status int
+	Err    error
+}
+
+func (e *HandshakeError) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("ws: the handshake failed: %v", e.Err)
+	}
+	return fmt.Sprintf("ws: the handshake was refused with %d: %v", e.Status, e.Err)
+}
+
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// Reject returns an error with which a Factory refuses a handshake. status (300
+// to 599) and reason reach the client, with the headers that were set. Browsers
+// show a page neither: to tell it why, close from OnOpen with a code.
+func Reject(status int, reason string) error {
+	return &HandshakeError{status, errors.New(reason)}
+}
+
+// Upgrade returns a handler that upgrades requests to WebSocket connections. It
+// returns when the connection has ended, or right after the upgrade with Detach.
+func (u *Upgrader) Upgrade(factory Factory) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, factory) }
+}
+
+// Serve upgrades the request inside a handler of one's own. It always answers.
+// It returns a [*HandshakeError] if it refused, and nil once the connection was
+// upgraded, however it ended, and after Fallback.
+func (u *Upgrader) Serve(w http.ResponseWriter, r *http.Request, ev Events) error {
+	return u.serve(w, r, func(http.ResponseWriter, *http.Request) (Events, error) { return ev, nil })
+}
+
+func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory) error {
+	if !isHandshake(r) {
+		if u.Fallback != nil {
+			u.Fallback.ServeHTTP(w, r)
+			return nil
+		}
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		err := errors.New("this is a WebSocket endpoint, and the request has no \"Upgrade: websocket\" header" + proxyHint)
+		http.Error(w, "ws: "+err.Error(), http.StatusUpgradeRequired)
+		return &HandshakeError{http.StatusUpgradeRequired, err}
+	}
+	g := &gate{u: u, w: w, r: r, factory: factory, header: make(http.Header), below: guardBelow(r)}
+	if !u.enter() {
+		return g.refuse(&HandshakeError{http.StatusServiceUnavailable, ErrShutdown}, "the server is shutting down")
+	}
+	c, err := u.handshake(g)
+	if err != nil {
+		return err
+	}
+	if !u.Detach {
+		defer g.own.done()
+		c.run()
+		return nil
+	}
+	go func() {
+		defer g.own.done()
+		c.run()
+	}()
+	return nil
+}
+
+// handshake takes the request through the engine's handshake.
+func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
+	defer func() { u.exit(c) }() // also when the Factory panics
+	opts := u.Engine
+	onPing := opts.OnPingReceived
+	opts.OnPingReceived = func(ctx context.Context, p []byte) bool {
+		return (onPing == nil || onPing(ctx, p)) && g.conn.out.pongs()
+	}
+	engine, err := websocket.Accept(g, g.r, &opts)
+	if g.refusal != nil {
+		return nil, g.refusal
+	}
+	if err != nil {
+		return nil, g.explain()
+	}
+	engine.SetReadLimit(-1) // the limit is ours
+	c = g.conn
+	c.engine = engine
+	c.in.br.Reset((*engineSide)(c))
+	c.out.compressAt = compressAt(g.header.Get("Sec-Websocket-Extensions"), "server_no_context_takeover", opts.CompressionThreshold)
+	return c, nil
+}
+
+const proxyHint = "; a reverse proxy that drops the Upgrade and Connection headers is the usual cause"
+
+// isHandshake reports whether r asks for a WebSocket (RFC 6455, section 4.1;
+// RFC 8441, section 4).
+func isHandshake(r *http.Request) bool {
+	if r.Header["Sec-Websocket-Key"] != nil || r.Header[":protocol"] != nil {
+		return true
+	}
+	for _, v := range r.Header["Upgrade"] {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), "websocket") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// enter counts a handshake that is under way, unless the Upgrader is shut down.
+func (u *Upgrader) enter() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.shut {
+		return false
+	}
+	u.inflight++
+	return true
+}
+
+// exit ends a handshake, which led to c or to nothing.
+func (u *Upgrader) exit(c *Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.inflight--
+	if c != nil {
+		if u.conns == nil {
+			u.conns = make(map[*Conn]struct{})
+		}
+		u.conns[c] = struct{}{}
+		if u.shut {
+			c.Close(websocket.StatusGoingAway, "")
+		}
+	}
+	u.left()
+}
+
+func (u *Upgrader) remove(c *Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.conns, c)
+	u.left()
+}
+
+func (u *Upgrader) left() {
+	if u.shut && u.inflight == 0 && len(u.conns) == 0 {
+		select {
+		case <-u.empty:
+		default:
+			close(u.empty)
+		}
+	}
+}
+
+// Conns yields the connections that are live at the moment when the iteration
+// begins: from before their OnOpen until after their OnClose.
+func (u *Upgrader) Conns() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		u.mu.Lock()
+		conns := slices.Collect(maps.Keys(u.conns))
+		u.mu.Unlock()
+		for _, c := range conns {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Shutdown refuses new handshakes with 503, closes every connection with 1001
+// (RFC 6455, section 7.4.1) once what was sent on it is written, and waits until all
+// their OnClose have returned. When ctx ends it drops those that are left, waits
+// for no callback, and returns ctx's error. It may be called again, but not from a
+// callback. An Upgrader that was shut down stays so.
+//
+// Call it before [http.Server.Shutdown], which knows nothing of WebSockets.
+func (u *Upgrader) Shutdown(ctx context.Context) error {
+	u.mu.Lock()
+	if !u.shut {
+		u.shut = true
+		u.empty = make(chan struct{})
+	}
+	for c := range u.conns {
+		c.Close(websocket.StatusGoingAway, "")
+	}
+	u.left()
+	u.mu.Unlock()
+	select {
+	case <-u.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	for c := range u.Conns() {
+		c.out.drop(ErrShutdown)
+	}
+	return ctx.Err()
+}
+
+// report gives err to OnError, or logs it.
+func (u *Upgrader) report(r *http.Request, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			slog.Error("ws: Upgrader.OnError panicked", "panic", v, "err", err)
+		}
+	}()
+	if u.OnError != nil {
+		u.OnError(r, err)
+		return
+	}
+	log := slog.With("path", r.URL.Path, "remote", r.RemoteAddr)
+	var (
+		handshake *HandshakeError
+		header    *HeaderError
+		peer      *peerError
+		panicked  *PanicError
+	)
+	switch {
+	case errors.As(err, &header):
+		if _, again := u.logged.LoadOrStore(*header, true); !again {
+			log.Warn(err.Error())
+		}
+	case errors.As(err, &handshake):
+		if handshake.Status >= 500 {
+			log.Error(err.Error())
+		}
+	case errors.As(err, &panicked):
+		log.Error(err.Error(), "stack", string(panicked.Stack))
+	case errors.As(err, &peer), err == ErrPingTimeout, err == ErrWriteTimeout, err == ErrBufferFull:
+		log.Debug(err.Error())
+	default:
+		log.Error("ws: a callback returned an error", "err", err)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !unix && !js
+
+package ws
+
+// writeNow writes nothing where a socket can't be written to without waiting.
+func (o *outbox) writeNow(b []byte) ([]byte, error) { return b, nil }

@@ -27,6 +27,29 @@ var (
 	ErrShutdown = errors.New("ws: the server is shutting down")
 )
 
+// HandshakeError is a handshake that was refused, with the HTTP status of the
+// answer; 0 if there was no answer.
+type HandshakeError struct {
+	Status int
+	Err    error
+}
+
+func (e *HandshakeError) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("ws: the handshake failed: %v", e.Err)
+	}
+	return fmt.Sprintf("ws: the handshake was refused with %d: %v", e.Status, e.Err)
+}
+
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// Reject returns an error with which a Factory refuses a handshake. status (300
+// to 599) and reason reach the client, with the headers that were set. Browsers
+// show a page neither: to tell it why, close from OnOpen with a code.
+func Reject(status int, reason string) error {
+	return &HandshakeError{status, errors.New(reason)}
+}
+
 // errClosed is what sending returns from Close on.
 var errClosed = fmt.Errorf("ws: the connection is closing or closed: %w", net.ErrClosed)
 
@@ -93,8 +116,10 @@ type Conn struct {
 	req    *http.Request
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	engine *websocket.Conn
+	engine *websocket.Conn // nil in the browser
 	limits Limits
+
+	subprotocol string
 
 	// The following belong to the goroutine of run.
 	stop  error // what ended the stream
@@ -201,7 +226,7 @@ func (c *Conn) ReadyState() ReadyState {
 func (c *Conn) Buffered() int { return c.out.buffered() }
 
 // Subprotocol returns the subprotocol that was chosen in the handshake, or "".
-func (c *Conn) Subprotocol() string { return c.engine.Subprotocol() }
+func (c *Conn) Subprotocol() string { return c.subprotocol }
 
 // Request returns the handshake's request: on the server the one that was
 // upgraded, with Context as its context; when dialling the one that was sent.
@@ -215,7 +240,7 @@ func (c *Conn) Context() context.Context { return c.ctx }
 
 // Raw returns the engine's own connection, for its Ping, say, which must not be
 // called in a callback. Its Read, Reader, CloseRead, Writer, Close and CloseNow are
-// not to be called at all.
+// not to be called at all. In the browser it returns nil.
 func (c *Conn) Raw() *websocket.Conn { return c.engine }
 
 func (c *Conn) leaveGroups() {

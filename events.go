@@ -49,6 +49,16 @@ type Events struct {
 	OnError func(c *Conn, err error)
 }
 
+// Factory makes the callbacks of one connection: its closure is the
+// connection's state. It runs when the handshake is known to be good and before any
+// byte of the answer. What it sets on w's header goes out with the 101. It chooses a
+// subprotocol by setting Sec-WebSocket-Protocol to one that the client offered,
+// and none by deleting it.
+//
+// It refuses with [Reject]; any other error is a 500 that tells the client
+// nothing more. If it answers the request itself, that answer stands.
+type Factory func(w http.ResponseWriter, r *http.Request) (Events, error)
+
 // Message is one text or binary message.
 type Message struct {
 	Type websocket.MessageType
@@ -205,7 +215,11 @@ func (c *Conn) returned(err error) {
 	} else if errors.Is(err, net.ErrClosed) && c.out.closing() {
 		return
 	}
-	c.fail(websocket.StatusInternalError, err)
+	code := websocket.StatusInternalError
+	if fault, ok := err.(*peerError); ok { // a Route's
+		code = fault.code
+	}
+	c.fail(code, err)
 }
 
 // fail closes the connection because of a fault, the first of which is reported.

@@ -23,6 +23,7 @@ const wholeFrame = 64 << 10
 // inbox is the read side of a connection. It belongs to the goroutine of run.
 type inbox struct {
 	br    *bufio.Reader // what the engine reads from; nil when dialling
+	body  io.Reader     // to read in the socket's place; nil for the socket itself
 	early []byte        // came with the handshake's own packet
 	err   error         // of the socket
 	rest  io.Reader     // of a message that was given up
@@ -40,7 +41,11 @@ func (s *engineSide) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	s.out.idle()
-	n, err := s.out.sock.Read(p)
+	var src io.Reader = s.out.sock
+	if s.in.body != nil {
+		src = s.in.body
+	}
+	n, err := src.Read(p)
 	s.out.busy()
 	if err != nil {
 		s.in.err = err

@@ -5,7 +5,6 @@ package ws
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"maps"
@@ -16,16 +15,6 @@ import (
 
 	"github.com/coder/websocket"
 )
-
-// Factory makes the callbacks of one connection: its closure is the
-// connection's state. It runs when the handshake is known to be good and before any
-// byte of the answer. What it sets on w's header goes out with the 101. It chooses a
-// subprotocol by setting Sec-WebSocket-Protocol to one that the client offered,
-// and none by deleting it.
-//
-// It refuses with [Reject]; any other error is a 500 that tells the client
-// nothing more. If it answers the request itself, that answer stands.
-type Factory func(w http.ResponseWriter, r *http.Request) (Events, error)
 
 // Upgrade returns a handler that upgrades requests to WebSocket connections
 // with [DefaultUpgrader].
@@ -72,29 +61,6 @@ type Upgrader struct {
 	inflight int           // handshakes under way
 	shut     bool          // Shutdown was called
 	empty    chan struct{} // closed once shut, with no connection and no handshake left
-}
-
-// HandshakeError is a handshake that was refused, with the HTTP status of the
-// answer; 0 if there was no answer.
-type HandshakeError struct {
-	Status int
-	Err    error
-}
-
-func (e *HandshakeError) Error() string {
-	if e.Status == 0 {
-		return fmt.Sprintf("ws: the handshake failed: %v", e.Err)
-	}
-	return fmt.Sprintf("ws: the handshake was refused with %d: %v", e.Status, e.Err)
-}
-
-func (e *HandshakeError) Unwrap() error { return e.Err }
-
-// Reject returns an error with which a Factory refuses a handshake. status (300
-// to 599) and reason reach the client, with the headers that were set. Browsers
-// show a page neither: to tell it why, close from OnOpen with a code.
-func Reject(status int, reason string) error {
-	return &HandshakeError{status, errors.New(reason)}
 }
 
 // Upgrade returns a handler that upgrades requests to WebSocket connections. It
@@ -159,7 +125,7 @@ func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
 	}
 	engine.SetReadLimit(-1) // the limit is ours
 	c = g.conn
-	c.engine = engine
+	c.engine, c.subprotocol = engine, engine.Subprotocol()
 	c.in.br.Reset((*engineSide)(c))
 	c.out.compressAt = compressAt(g.header.Get("Sec-Websocket-Extensions"), "server_no_context_takeover", opts.CompressionThreshold)
 	return c, nil

@@ -1,0 +1,262 @@
+package ws
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/coder/websocket"
+)
+
+// Route describes one endpoint for both of its ends: the server receives In and
+// sends Out. Put it into a package that both import:
+//
+//	var Chat = ws.Route[Post, Note]{Path: "/rooms/{room}/ws"}
+//
+// The server is ws.Upgrade(Chat.Factory(…)) at that path, the client Chat.Dial(…).
+type Route[In, Out any] struct {
+	// Path has the wildcards of [http.ServeMux], {name}, {name...} and {$}, or
+	// chi's, {name:regexp}. It has no method and no host.
+	Path string
+	// Codec turns values into messages. nil: JSON in text messages.
+	Codec Codec
+}
+
+// Codec turns values into messages and back. Decode gets a pointer.
+type Codec interface {
+	Encode(v any) (Message, error)
+	Decode(m Message, v any) error
+}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Encode(v any) (Message, error) { return JSON(v) }
+func (jsonCodec) Decode(m Message, v any) error { return m.Decode(v) }
+
+// RouteEvents are [Events] for one end of a [Route], which receives In and sends
+// Out. On the client the two are the other way round.
+type RouteEvents[In, Out any] struct {
+	OnOpen    func(c *RouteConn[Out]) error
+	OnMessage func(c *RouteConn[Out], v In) error
+	// OnInvalid gets messages that did not decode. If it returns nil the
+	// message is skipped; an error is treated as one of OnMessage's. nil:
+	// the connection closes with 1007, and OnError gets err.
+	OnInvalid func(c *RouteConn[Out], m Message, err error) error
+	OnClose   func(c *RouteConn[Out], e CloseEvent)
+	OnError   func(c *RouteConn[Out], err error)
+}
+
+// RouteConn is a [Conn] that sends values of one type. There is one for each connection.
+type RouteConn[Out any] struct {
+	conn  *Conn
+	codec Codec
+}
+
+// Send sends v as [Conn.Send] does. A value that can't be encoded is an error and closes nothing.
+func (c *RouteConn[Out]) Send(v Out) error {
+	m, err := c.codec.Encode(v)
+	if err != nil {
+		return err
+	}
+	return c.conn.Send(m)
+}
+
+// TrySend sends v as [Conn.TrySend] does.
+func (c *RouteConn[Out]) TrySend(v Out) error {
+	m, err := c.codec.Encode(v)
+	if err != nil {
+		return err
+	}
+	return c.conn.TrySend(m)
+}
+
+// Close is [Conn.Close].
+func (c *RouteConn[Out]) Close(code websocket.StatusCode, reason string) error {
+	return c.conn.Close(code, reason)
+}
+
+// Context is [Conn.Context].
+func (c *RouteConn[Out]) Context() context.Context { return c.conn.Context() }
+
+// Request is [Conn.Request].
+func (c *RouteConn[Out]) Request() *http.Request { return c.conn.Request() }
+
+// Conn returns the connection itself, for a [Group], say. It knows nothing of the types.
+func (c *RouteConn[Out]) Conn() *Conn { return c.conn }
+
+// Factory returns the server's end, for [Upgrade] or [Upgrader.Upgrade].
+func (rt Route[In, Out]) Factory(f func(w http.ResponseWriter, r *http.Request) (RouteEvents[In, Out], error)) Factory {
+	return func(w http.ResponseWriter, r *http.Request) (Events, error) {
+		ev, err := f(w, r)
+		if err != nil {
+			return Events{}, err
+		}
+		_, events := typed(ev, rt.codec())
+		return events, nil
+	}
+}
+
+// Encode encodes v as the server sends it, for [Group.Broadcast].
+func (rt Route[In, Out]) Encode(v Out) (Message, error) { return rt.codec().Encode(v) }
+
+// Dial connects to the route's server at base, as [Dial] does. base is the URL
+// under which the server's routes are, "https://example.com" say.
+// opts.Params needs a value for every wildcard of Path, and no other.
+func (rt Route[In, Out]) Dial(ctx context.Context, base string, ev RouteEvents[Out, In], opts *DialOptions) (*RouteConn[In], error) {
+	rawURL, err := rt.URL(base, opts)
+	if err != nil {
+		return nil, err
+	}
+	var o DialOptions
+	if opts != nil {
+		o = *opts
+	}
+	o.Params, o.Query = nil, nil // the URL has them
+	c, events := typed(ev, rt.codec())
+	if c.conn, err = dial(ctx, rawURL, events, &o); err != nil {
+		return nil, err
+	}
+	go c.conn.run()
+	return c, nil
+}
+
+// URL returns the URL that Dial connects to: base with the scheme ws or wss, the
+// path with opts.Params in the place of its wildcards, and opts.Query. opts may be nil.
+func (rt Route[In, Out]) URL(base string, opts *DialOptions) (string, error) {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return "", fmt.Errorf("ws: can't dial the route %s: %w", rt.Path, err)
+	}
+	path, err := fill(rt.Path, opts.Params)
+	if err != nil {
+		return "", err
+	}
+	escaped := strings.TrimSuffix(u.EscapedPath(), "/") + path
+	if u.Path, err = url.PathUnescape(escaped); err != nil {
+		return "", fmt.Errorf("ws: can't dial the route %s: %w", rt.Path, err)
+	}
+	u.RawPath = escaped
+	if err := toWebSocket(u, opts.Query); err != nil {
+		return "", err
+	}
+	return u.String(), nil
+}
+
+func (rt Route[In, Out]) codec() Codec {
+	if rt.Codec == nil {
+		return jsonCodec{}
+	}
+	return rt.Codec
+}
+
+// typed returns the Events that call ev. Its RouteConn is complete when OnOpen is called.
+func typed[In, Out any](ev RouteEvents[In, Out], codec Codec) (*RouteConn[Out], Events) {
+	rc := &RouteConn[Out]{codec: codec}
+	events := Events{
+		OnOpen: func(c *Conn) error {
+			if rc.conn == nil { // on the server
+				rc.conn = c
+			}
+			if ev.OnOpen == nil {
+				return nil
+			}
+			return ev.OnOpen(rc)
+		},
+		OnMessage: func(c *Conn, m Message) error {
+			var v In
+			switch err := codec.Decode(m, &v); {
+			case err == nil && ev.OnMessage == nil:
+				return nil
+			case err == nil:
+				return ev.OnMessage(rc, v)
+			case ev.OnInvalid != nil:
+				return ev.OnInvalid(rc, m, err)
+			default:
+				return &peerError{websocket.StatusInvalidFramePayloadData, fmt.Errorf("the peer sent a message that does not decode: %w", err)}
+			}
+		},
+	}
+	if ev.OnClose != nil {
+		events.OnClose = func(_ *Conn, e CloseEvent) { ev.OnClose(rc, e) }
+	}
+	if ev.OnError != nil {
+		events.OnError = func(_ *Conn, err error) { ev.OnError(rc, err) }
+	}
+	return rc, events
+}
+
+// fill puts params in the place of path's wildcards, escaped.
+func fill(path string, params map[string]string) (string, error) {
+	var b strings.Builder
+	used := make(map[string]bool)
+	for rest := path; rest != ""; {
+		before, wild, after := cutWildcard(rest)
+		b.WriteString(before)
+		rest = after
+		if wild == "" || wild == "$" {
+			continue
+		}
+		name, pattern, hasPattern := strings.Cut(wild, ":")
+		name, many := strings.CutSuffix(name, "...")
+		value, ok := params[name]
+		if !ok {
+			return "", fmt.Errorf("ws: the route %s needs the parameter %q, which DialOptions.Params lacks", path, name)
+		}
+		used[name] = true
+		if hasPattern {
+			re, err := regexp.Compile("^(?:" + pattern + ")$")
+			if err != nil {
+				return "", fmt.Errorf("ws: the route %s has a malformed wildcard: %w", path, err)
+			}
+			if !re.MatchString(value) {
+				return "", fmt.Errorf("ws: the parameter %q of the route %s is %q, which does not match %s", name, path, value, pattern)
+			}
+		}
+		segments := []string{value}
+		if many {
+			segments = strings.Split(value, "/")
+		}
+		for i, s := range segments {
+			if s == "." || s == ".." || s == "" && !many {
+				return "", fmt.Errorf("ws: the parameter %q of the route %s is %q, which can't be part of a path", name, path, value)
+			}
+			if i > 0 {
+				b.WriteByte('/')
+			}
+			b.WriteString(url.PathEscape(s))
+		}
+	}
+	for name := range params {
+		if !used[name] {
+			return "", fmt.Errorf("ws: the route %s has no parameter %q", path, name)
+		}
+	}
+	return b.String(), nil
+}
+
+// cutWildcard cuts s around the inner of its first {wildcard}, in which braces
+// may be nested.
+func cutWildcard(s string) (before, wild, after string) {
+	start := strings.IndexByte(s, '{')
+	if start < 0 {
+		return s, "", ""
+	}
+	depth := 0
+	for i := start; i < len(s); i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return s[:start], s[start+1 : i], s[i+1:]
+			}
+		}
+	}
+	return s, "", ""
+}

@@ -1,0 +1,101 @@
+// Clock serves a page that shows the server's time, pushed to it five times a
+// second over a WebSocket.
+//
+//	go run ./examples/clock
+package main
+
+import (
+	"context"
+	_ "embed"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/seed412db446/ws"
+)
+
+//go:embed index.html
+var page []byte
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *addr); err != nil {
+		fmt.Fprintln(os.Stderr, "clock:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("The clock is at http://%s (Ctrl-C stops it)\n", l.Addr())
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(page)
+	})
+	mux.HandleFunc("GET /ws", ws.Upgrade(clock))
+
+	server := &http.Server{Handler: ws.Guard(cors(mux)), ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := ws.DefaultUpgrader.Shutdown(ctx); err != nil { // pages see 1001
+		return err
+	}
+	return server.Shutdown(ctx)
+}
+
+// clock makes the events of one page's connection.
+func clock(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+	return ws.Events{
+		OnOpen: func(c *ws.Conn) error {
+			log.Println("open ", r.RemoteAddr)
+			go tick(c)
+			return nil
+		},
+		OnClose: func(c *ws.Conn, e ws.CloseEvent) {
+			log.Println("close", r.RemoteAddr, e.Code)
+		},
+	}, nil
+}
+
+// tick sends the time until the connection ends.
+func tick(c *ws.Conn) {
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			c.SendText(now.Format("15:04:05.0"))
+		case <-c.Context().Done(): // before OnClose
+			return
+		}
+	}
+}
+
+// cors sets headers on every response, as a CORS middleware does.
+func cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Add("Vary", "Origin")
+		next.ServeHTTP(w, r)
+	})
+}

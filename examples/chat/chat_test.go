@@ -649,6 +649,7 @@ func TestDrain(t *testing.T) {
 	a, b := newNode(t, nc), newNode(t, nc)
 	ann, bob := join(t, a, "lobby", "Ann"), join(t, b, "lobby", "Bob")
 	ann.accepted("one")
+	ann.has(1)
 	done := make(chan error)
 	go func() { done <- a.upgrader.Shutdown(t.Context()) }()
 	if code := ann.untilClosed(); code != websocket.StatusGoingAway {

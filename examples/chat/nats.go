@@ -46,6 +46,9 @@ func connect(url, listen string) (*nats.Conn, func(), error) {
 		stop()
 		return nil, nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
+	if listen != "" {
+		fmt.Printf("chat: other nodes join with -nats %s\n", ns.ClientURL())
+	}
 	return nc, func() { nc.Close(); stop() }, nil
 }
 

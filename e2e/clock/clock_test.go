@@ -1,0 +1,91 @@
+// Package clock drives examples/clock with a real browser.
+package clock
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/seed412db446/ws/e2e/internal/browser"
+)
+
+// TestClock sees the time move twice in Chromium, closes the page and sees
+// OnClose, and stops the server with Ctrl-C.
+func TestClock(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "clock")
+	if out, err := exec.Command("go", "build", "-o", bin, "github.com/seed412db446/ws/examples/clock").CombinedOutput(); err != nil {
+		t.Fatalf("can't build the clock: %v\n%s", err, out)
+	}
+	server := exec.Command(bin, "-addr", "127.0.0.1:0")
+	stdout, _ := server.StdoutPipe()
+	stderr, _ := server.StderrPipe()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill() })
+	var address string
+	if _, err := fmt.Fscanf(stdout, "The clock is at %s", &address); err != nil {
+		t.Fatal(err)
+	}
+	logged := make(chan string, 100)
+	go func() {
+		for s := bufio.NewScanner(stderr); s.Scan(); {
+			logged <- s.Text()
+		}
+		close(logged)
+	}()
+
+	ctx, _ := browser.Start(t)
+	tab, closeTab := chromedp.NewContext(ctx)
+	if err := chromedp.Do(tab, chromedp.Navigate(address)); err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for range 3 { // the time, and two changes
+		now, err := chromedp.Run(tab, chromedp.PollFunction[string](`(last) => {
+			const now = document.getElementById('now-time').textContent
+			return /^\d\d:/.test(now) && now !== last && now
+		}`, chromedp.WithPollingArgs(last)))
+		if err != nil {
+			t.Fatalf("the clock stands still at %q: %v", last, err)
+		}
+		last = now
+	}
+	closeTab()
+	var seen []string
+	for line := range logged {
+		seen = append(seen, line)
+		if strings.Contains(line, "close") {
+			if !strings.Contains(line, "1001") && !strings.Contains(line, "StatusGoingAway") {
+				t.Errorf("the page went away with %q, want 1001", line)
+			}
+			break
+		}
+	}
+	if len(seen) != 2 || !strings.Contains(seen[0], "open") {
+		t.Errorf("the clock logged %q, want one open and one close", seen)
+	}
+	server.Process.Signal(os.Interrupt)
+	if err := server.Wait(); err != nil {
+		t.Errorf("Ctrl-C: %v", err)
+	}
+}
+
+// TestPortInUse wants a clear error and an exit status other than 0.
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	out, err := exec.Command("go", "run", "github.com/seed412db446/ws/examples/clock", "-addr", l.Addr().String()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "address already in use") {
+		t.Errorf("a port in use: %v, %s", err, out)
+	}
+}

@@ -99,38 +99,41 @@ var echoRows = []row{
 	{name: "echo v4 BodyDump", build: echoUse(echomw.BodyDump(func(echo.Context, []byte, []byte) {}))},
 	{name: "echo v4 BodyLimit", build: echoUse(echomw.BodyLimit("1K"))},
 	{name: "echo v4 ContextTimeout", build: echoUse(echomw.ContextTimeout(long))},
-	{name: "echo v4 ContextTimeout, outlived", build: echoUse(echomw.ContextTimeout(short)), waits: forContext},
+	{name: "echo v4 ContextTimeout, outlived", plain: "upgrades, then drops the connection", build: echoUse(echomw.ContextTimeout(short)), waits: forContext},
 	{name: "echo v4 CORS", build: echoUse(echoCORS()), headers: []string{allowOrigin, "Vary: Origin"}},
 	{name: "echo v4 CSRF", build: echoUse(echomw.CSRF()), headers: []string{"Set-Cookie", "Vary: Cookie"}},
 	{name: "echo v4 Decompress", build: echoUse(echomw.Decompress())},
-	{name: "echo v4 Gzip", build: echoUse(echomw.Gzip()), headers: []string{"Vary: Accept-Encoding"}},
-	{name: "echo v4 Gzip: MinLength", build: echoUse(echomw.GzipWithConfig(echomw.GzipConfig{MinLength: 1024})), headers: []string{"Vary: Accept-Encoding"}},
-	{name: "echo v4 Logger", build: echoWith(func(s *site) []echo.MiddlewareFunc {
+	{name: "echo v4 Gzip", plain: "hangs; server log: response.WriteHeader on hijacked connection", build: echoUse(echomw.Gzip()), headers: []string{"Vary: Accept-Encoding"}},
+	{name: "echo v4 Gzip: MinLength", plain: "hangs; server log: response.WriteHeader on hijacked connection", build: echoUse(echomw.GzipWithConfig(echomw.GzipConfig{MinLength: 1024})), headers: []string{"Vary: Accept-Encoding"}},
+	{name: "echo v4 Logger", bare: "works; logged with another status", build: echoWith(func(s *site) []echo.MiddlewareFunc {
 		return []echo.MiddlewareFunc{echomw.LoggerWithConfig(echomw.LoggerConfig{Format: "${status}\n", Output: &s.log})}
 	}), logged: "101"},
 	{name: "echo v4 MethodOverride", build: echoUse(echomw.MethodOverride())},
-	{name: "echo v4 RateLimiter", build: echoUse(echomw.RateLimiter(echomw.NewRateLimiterMemoryStore(100)))},
+	{name: "echo v4 RateLimiter", build: echoUse(echomw.RateLimiter(echomw.NewRateLimiterMemoryStore(1e6)))},
 	{name: "echo v4 Recover", build: echoUse(echomw.Recover())},
 	{name: "echo v4 RequestID", build: echoUse(echomw.RequestID()), headers: []string{"X-Request-Id"}},
-	{name: "echo v4 RequestLogger", build: echoWith(func(s *site) []echo.MiddlewareFunc {
+	{name: "echo v4 RequestLogger", bare: "works; logged with another status", build: echoWith(func(s *site) []echo.MiddlewareFunc {
 		return []echo.MiddlewareFunc{echoLogger(s)}
 	}), logged: "101"},
 	{name: "echo v4 Secure", build: echoUse(echomw.Secure()), headers: []string{"X-Frame-Options: SAMEORIGIN", "X-Content-Type-Options: nosniff"}},
-	{name: "echo v4 Timeout", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: long}))},
-	{name: "echo v4 Timeout, outlived", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: 50 * short})), waits: forHandler},
+	{name: "echo v4 Timeout", plain: "upgrades, then hangs", bare: "fails with 500", refused: "feature not supported", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: long}))},
+	{name: "echo v4 Timeout, outlived", plain: "upgrades, then hangs", bare: "fails with 500", refused: "feature not supported", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: handlerTimeout})), waits: forHandler, reports: timedOut},
 	{name: "echo v4 sessions, saved before", build: echoUse(session.Middleware(sessions.NewCookieStore([]byte("secret"))), echoVisit), headers: []string{"Set-Cookie"}},
 	{name: "echo v4 prometheus", build: echoWith(func(*site) []echo.MiddlewareFunc {
 		return []echo.MiddlewareFunc{echoprometheus.NewMiddlewareWithConfig(echoprometheus.MiddlewareConfig{
 			Registerer: prometheus.NewRegistry(),
 		})}
 	})},
-	{name: "echo v4 Response().Before", build: echoUse(echoBefore), headers: []string{"X-Before: yes"}},
+	{name: "echo v4 Response().Before", bare: "works; without X-Before", build: echoUse(echoBefore), headers: []string{"X-Before: yes"}},
 	{
 		name:  "echo v4: an error after next",
+		bare:  "works; server log: response.WriteHeader on hijacked connection; server log: response.Write on hijacked connection",
 		build: echoUse(echoFails),
 	},
 	{
-		name: "echo v4 stack: RequestID, RequestLogger, Recover, CORS, Secure, BodyLimit, Gzip",
+		name:  "echo v4 stack: RequestID, RequestLogger, Recover, CORS, Secure, BodyLimit, Gzip",
+		plain: "hangs; server log: response.WriteHeader on hijacked connection",
+		bare:  "works; logged with another status",
 		build: echoWith(func(s *site) []echo.MiddlewareFunc {
 			return []echo.MiddlewareFunc{
 				echomw.RequestID(), echoLogger(s), echomw.Recover(), echoCORS(), echomw.Secure(), echomw.BodyLimit("1M"), echomw.Gzip(),
@@ -142,14 +145,16 @@ var echoRows = []row{
 	{name: "echo v5 BodyDump", build: echo5Use(echo5mw.BodyDump(func(*echo5.Context, []byte, []byte, error) {}))},
 	{name: "echo v5 CORS", build: echo5Use(echo5mw.CORS(origin)), headers: []string{allowOrigin}},
 	{name: "echo v5 CSRF", build: echo5Use(echo5mw.CSRF()), request: http.Header{"Sec-Fetch-Site": {"same-origin"}}},
-	{name: "echo v5 ContextTimeout, outlived", build: echo5Use(echo5mw.ContextTimeout(short)), waits: forContext},
-	{name: "echo v5 Gzip", build: echo5Use(echo5mw.Gzip()), headers: []string{"Vary: Accept-Encoding"}},
+	{name: "echo v5 ContextTimeout, outlived", plain: "upgrades, then drops the connection", build: echo5Use(echo5mw.ContextTimeout(short)), waits: forContext},
+	{name: "echo v5 Gzip", plain: "hangs; server log: response.WriteHeader on hijacked connection", build: echo5Use(echo5mw.Gzip()), headers: []string{"Vary: Accept-Encoding"}},
 	{
-		name: "echo v5 stack: RequestID, RequestLogger, Recover, CORS, Secure, BodyLimit, Gzip, RateLimiter",
+		name:  "echo v5 stack: RequestID, RequestLogger, Recover, CORS, Secure, BodyLimit, Gzip, RateLimiter",
+		plain: "hangs; server log: response.WriteHeader on hijacked connection",
+		bare:  "works; logged with another status",
 		build: echo5With(func(s *site) []echo5.MiddlewareFunc {
 			return []echo5.MiddlewareFunc{
 				echo5mw.RequestID(), echo5mw.RequestLogger(), echo5mw.Recover(), echo5mw.CORS(origin), echo5mw.Secure(),
-				echo5mw.BodyLimit(1 << 20), echo5mw.Gzip(), echo5mw.RateLimiter(echo5mw.NewRateLimiterMemoryStore(100)),
+				echo5mw.BodyLimit(1 << 20), echo5mw.Gzip(), echo5mw.RateLimiter(echo5mw.NewRateLimiterMemoryStore(1e6)),
 			}
 		}),
 		headers: []string{"X-Request-Id", allowOrigin, "X-Frame-Options: SAMEORIGIN", "Vary: Accept-Encoding"},

@@ -40,10 +40,13 @@ func chain(h http.Handler, mws ...mw) http.Handler {
 	return h
 }
 
-// short is a timeout that every connection outlives, long is one that none does.
+// short is a timeout that every connection outlives, long is one that none
+// does. handlerTimeout is one within which a handshake is done and that no
+// connection of a row that waits for it survives.
 const (
-	short = 5 * time.Millisecond
-	long  = time.Hour
+	short          = 5 * time.Millisecond
+	handlerTimeout = 500 * time.Millisecond
+	long           = time.Hour
 )
 
 func humaRoute(s *site, api huma.API, unwrap func(huma.Context) (*http.Request, http.ResponseWriter)) {
@@ -86,11 +89,16 @@ var routers = []row{
 		build: behind(http.NewCrossOriginProtection().Handler),
 	}, {
 		name:  "http.TimeoutHandler",
+		plain: "fails with 501",
+		bare:  "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker",
 		build: behind(func(next http.Handler) http.Handler { return http.TimeoutHandler(next, long, "") }),
 	}, {
 		name:  "http.TimeoutHandler, outlived",
-		build: behind(func(next http.Handler) http.Handler { return http.TimeoutHandler(next, 50*short, "") }),
-		waits: forHandler,
+		plain: "fails with 501",
+		bare:  "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker",
+		build:   behind(func(next http.Handler) http.Handler { return http.TimeoutHandler(next, handlerTimeout, "") }),
+		waits:   forHandler,
+		reports: timedOut,
 	}, {
 		name:  "httputil.ReverseProxy in front",
 		build: behind(),
@@ -226,12 +234,16 @@ var routers = []row{
 			return restfulContainer(s, false)
 		},
 	}, {
-		name: "go-restful: content encoding",
+		name:  "go-restful: content encoding",
+		plain: "works; server log: response.Write on hijacked connection",
+		bare:  "works; server log: response.Write on hijacked connection",
 		build: func(s *site) http.Handler {
 			return restfulContainer(s, true)
 		},
+		reports: []report{{"Write", "", "restful/v3.(*CompressingResponseWriter).Close"}},
 	}, {
 		name: "negroni: Recovery, Logger",
+		bare: "works; logged with another status",
 		build: func(s *site) http.Handler {
 			logger := negroni.NewLogger()
 			logger.ALogger = printer{s}

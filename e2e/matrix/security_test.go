@@ -49,11 +49,11 @@ func secured() mw {
 }
 
 func tollboothed(next http.Handler) http.Handler {
-	return tollbooth.LimitHandler(tollbooth.NewLimiter(100, nil), next)
+	return tollbooth.LimitHandler(tollbooth.NewLimiter(1e6, nil), next)
 }
 
 func limited() mw {
-	return limitstd.NewMiddleware(limiter.New(memory.NewStore(), limiter.Rate{Period: time.Minute, Limit: 100})).Handler
+	return limitstd.NewMiddleware(limiter.New(memory.NewStore(), limiter.Rate{Period: time.Minute, Limit: 1e6})).Handler
 }
 
 func noSurf(next http.Handler) http.Handler { return nosurf.New(next) }
@@ -65,17 +65,16 @@ var securityRows = []row{
 		build:   behind(handlers.CORS(handlers.AllowedOrigins([]string{origin}), handlers.AllowCredentials())),
 		headers: []string{allowOrigin},
 	},
-	{name: "gorilla/handlers CanonicalHost, ContentType, MethodOverride", build: behind(
-		handlers.CanonicalHost("http://127.0.0.1", 301),
+	{name: "gorilla/handlers ContentType, MethodOverride", build: behind(
 		func(next http.Handler) http.Handler { return handlers.ContentTypeHandler(next, "application/json") },
 		handlers.HTTPMethodOverrideHandler,
 	)},
 	{name: "gorilla/csrf", build: behind(gorillacsrf.Protect(make([]byte, 32))), headers: []string{"Set-Cookie", "Vary: Cookie"}},
 	{name: "justinas/nosurf", build: behind(noSurf), headers: []string{"Set-Cookie", "Vary: Cookie"}},
 	{name: "filippo.io/csrf", build: behind(csrf.New().Handler)},
-	{name: "scs, session changed before", build: behind(scsVisit), headers: []string{"Set-Cookie", "Vary: Cookie"}},
+	{name: "scs, session changed before", bare: "works; without Set-Cookie", build: behind(scsVisit), headers: []string{"Set-Cookie", "Vary: Cookie"}},
 	{name: "gorilla/sessions, saved before", build: behind(gorillaVisit), headers: []string{"Set-Cookie"}},
 	{name: "unrolled/secure", build: behind(secured()), headers: []string{"X-Frame-Options: DENY", "Content-Security-Policy"}},
 	{name: "didip/tollbooth", build: behind(tollboothed), headers: []string{"X-Rate-Limit-Limit"}},
-	{name: "ulule/limiter", build: behind(limited()), headers: []string{"X-Ratelimit-Limit: 100", "X-Ratelimit-Remaining: 99"}},
+	{name: "ulule/limiter", build: behind(limited()), headers: []string{"X-Ratelimit-Limit: 1000000", "X-Ratelimit-Remaining"}},
 }

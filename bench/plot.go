@@ -18,7 +18,7 @@ func (rep *report) plot() ([]byte, error) {
 		if w.inflight == 0 || w.deflate || w.tls {
 			continue
 		}
-		names = append(names, w.name[len("echo-"):])
+		names = append(names, fmt.Sprintf("%s, %d in flight", size(w.size), w.inflight))
 		for i, server := range servers {
 			x := rep.ratio(w.name, server, w.shows[0]).median
 			if math.IsNaN(x) || math.IsInf(x, 0) {
@@ -35,9 +35,17 @@ func (rep *report) plot() ([]byte, error) {
 	opt.CategoryAxis.Labels = names
 	opt.Legend.SeriesNames = servers
 	opt.Legend.Offset = charts.OffsetStr{Top: "30"}
+	opt.Theme = charts.GetTheme(charts.ThemeLight) // its background is white, in GitHub's dark theme too
 	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: 1100, Height: 460})
 	if err := p.BarChart(opt); err != nil {
 		return nil, err
 	}
 	return p.Bytes()
+}
+
+func size(n int) string {
+	if n >= 1<<10 {
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d B", n)
 }

@@ -47,7 +47,7 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 			e.Status = resp.StatusCode
 			if resp.Body != nil {
 				if body, _ := io.ReadAll(resp.Body); len(body) > 0 && !t.taken {
-					e.Err = errors.New(strings.TrimSpace(string(body)))
+					e.Err = errors.New(strings.TrimPrefix(strings.TrimSpace(string(body)), "ws: "))
 				}
 			}
 		}

@@ -45,14 +45,15 @@ type node struct {
 	cmd  *exec.Cmd
 	url  *url.URL
 	nats string // where others join, if it listens
-	done chan struct{}
+	log  *strings.Builder
+	done chan struct{} // closed when it has ended; then log is complete
 }
 
 func start(t *testing.T, bin string, args ...string) *node {
 	t.Helper()
-	n := &node{t: t, cmd: exec.Command(bin, append([]string{"-addr", "127.0.0.1:0"}, args...)...), done: make(chan struct{})}
-	var log strings.Builder // of requests; read after the end only
-	n.cmd.Stderr = &log
+	n := &node{t: t, cmd: exec.Command(bin, append([]string{"-addr", "127.0.0.1:0"}, args...)...),
+		log: new(strings.Builder), done: make(chan struct{})}
+	n.cmd.Stderr = n.log
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func start(t *testing.T, bin string, args ...string) *node {
 	t.Cleanup(func() {
 		n.stop()
 		if t.Failed() {
-			t.Logf("%v:\n%s", n.cmd.Args, log.String())
+			t.Logf("%v:\n%s", n.cmd.Args, n.log)
 		}
 	})
 	lines := bufio.NewScanner(out)
@@ -235,7 +236,7 @@ func TestNodesComeAndGo(t *testing.T) {
 
 	// A name that is taken is told at the door.
 	cleo := open(t, ctx, address+"/rooms/lobby?name=Ann")
-	cleo.until(`!$("door").hidden && $("why").textContent === "the name Ann is taken in this room"`)
+	cleo.until(`!$("door").hidden && $("why").textContent === "this name is taken in the room"`)
 	cleo.run(
 		js(`$("name").value = "Cleo"; $("room").value = "attic"`),
 		js(`$("door").requestSubmit()`),
@@ -309,6 +310,26 @@ func check(t *testing.T, log []seen, said map[string]int, others int) {
 	}
 	if !reflect.DeepEqual(next, said) || others != 0 {
 		t.Errorf("seen %v of %v, and %d of the others missing", next, said, others)
+	}
+}
+
+// A node whose NATS server comes back without its messages can't go on, and says so.
+func TestStoreLost(t *testing.T) {
+	bin := build(t)
+	hub := start(t, bin, "-nats-listen", "127.0.0.1:0")
+	n := start(t, bin, "-nats", hub.nats)
+	hub.stop()
+	start(t, bin, "-nats-listen", strings.TrimPrefix(hub.nats, "nats://"))
+	select {
+	case <-n.done:
+	case <-time.After(time.Minute):
+		t.Fatal("the node runs on")
+	}
+	if code := n.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit status %d", code)
+	}
+	if !strings.Contains(n.log.String(), "chat: NATS came back without the messages it had") {
+		t.Errorf("it says %s", n.log)
 	}
 }
 

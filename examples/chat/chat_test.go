@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 const patience = 30 * time.Second
@@ -296,6 +299,42 @@ func TestWhoIsHere(t *testing.T) {
 		defer b.mu.Unlock()
 		return len(b.rooms) == 0
 	})
+	ann.c.Close(websocket.StatusNormalClosure, "")
+	eventually(t, "no subscription is left but the attic's", func() bool {
+		info, err := a.store.stream.Info(t.Context())
+		return err == nil && info.State.Consumers == 1
+	})
+}
+
+// A node that died renews no claims; those of the living come back if NATS lost them.
+func TestNamesExpire(t *testing.T) {
+	nc := newNATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{
+		Bucket: "CHAT-NAMES", Storage: jetstream.MemoryStorage, TTL: time.Second, LimitMarkerTTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t, nc)
+	if _, err := names.Create(t.Context(), "lobby."+base64.RawURLEncoding.EncodeToString([]byte("bob")), []byte(`{"name":"Bob"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, resp, _ := dial(t, n, "lobby", url.Values{"name": {"Bob"}}); resp.StatusCode != http.StatusConflict {
+		t.Fatal("Bob's name is free at once")
+	}
+	ann := join(t, n, "lobby", "Ann")
+	for len(ann.until("here").Names) > 0 {
+	}
+	join(t, n, "lobby", "Bob")
+	n.mu.Lock()
+	r := n.rooms["lobby"]
+	n.mu.Unlock()
+	r.renewNames()
+	for !slices.Contains(ann.until("here").Names, "Ann") {
+	}
 }
 
 func TestTakenName(t *testing.T) {
@@ -323,7 +362,7 @@ func TestTakenName(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(body)
 	}
-	if status, body := get(b); status != http.StatusConflict || body != "the name Ann is taken in this room\n" {
+	if status, body := get(b); status != http.StatusConflict || body != taken+"\n" {
 		t.Errorf("%d %q", status, body)
 	}
 	join(t, b, "attic", "Ann") // another room, another Ann
@@ -641,6 +680,21 @@ func TestTextStaysText(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a room with an impossible name: %s", resp.Status)
+	}
+}
+
+func TestSecretsAreNotLogged(t *testing.T) {
+	n := newNode(t, newNATS(t))
+	var requests bytes.Buffer
+	log.SetOutput(&requests)
+	resp, err := http.Get(n.url + "/rooms/lobby/ws?name=Ann&session=secret")
+	log.SetOutput(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if s := requests.String(); !strings.Contains(s, "/rooms/lobby/ws") || strings.Contains(s, "secret") {
+		t.Errorf("the log says %q", s)
 	}
 }
 

@@ -96,7 +96,7 @@ func run(ctx context.Context, c config) error {
 // routes is the middleware of an ordinary application, on the WebSocket route too.
 func (h *hub) routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.Default(), NoColor: true}))
+	r.Use(middleware.RequestLogger(pathOnly{&middleware.DefaultLogFormatter{Logger: log.Default(), NoColor: true}}))
 	r.Use(middleware.Recoverer)
 	r.Use(middleware.Timeout(15 * time.Second))
 	r.Use(cors.Handler(cors.Options{
@@ -109,6 +109,15 @@ func (h *hub) routes() http.Handler {
 	r.Get("/rooms/{room}", servePage)
 	r.Get("/rooms/{room}/ws", h.upgrader.Upgrade(h.socket))
 	return ws.Guard(r)
+}
+
+// pathOnly keeps queries out of the request log: there is a secret in a socket's, its session.
+type pathOnly struct{ middleware.LogFormatter }
+
+func (f pathOnly) NewLogEntry(r *http.Request) middleware.LogEntry {
+	r = r.WithContext(r.Context()) // a copy
+	r.RequestURI = r.URL.EscapedPath()
+	return f.LogFormatter.NewLogEntry(r)
 }
 
 //go:embed page.html

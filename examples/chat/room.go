@@ -42,6 +42,7 @@ const (
 	// at the same moment both pass that check; the claim that decides is made in OnOpen, once
 	// there is a connection whose OnClose gives it back, and the loser is closed with this code.
 	codeTaken websocket.StatusCode = 4009
+	taken                          = "this name is taken in the room"
 )
 
 // What a page sends: "say" with a text and an id of its choice, or "ping".
@@ -208,7 +209,7 @@ func (h *hub) admit(r *http.Request) (*member, error) {
 		slog.Error("chat: names", "err", err)
 		return nil, ws.Reject(http.StatusServiceUnavailable, "the chat's store does not answer")
 	case !m.mayTake(entry.Value()):
-		return nil, ws.Reject(http.StatusConflict, m.taken())
+		return nil, ws.Reject(http.StatusConflict, taken)
 	}
 	return m, nil
 }
@@ -220,10 +221,6 @@ func validName(name string) bool {
 		}
 	}
 	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= maxName
-}
-
-func (m *member) taken() string {
-	return fmt.Sprintf("the name %s is taken in this room", m.claim.Name)
 }
 
 // mayTake reports whether the name can move from the claim in value to m.
@@ -242,7 +239,7 @@ func (m *member) open(c *ws.Conn) error {
 		err = m.take(c.Context())
 	}
 	if errors.Is(err, jetstream.ErrKeyExists) {
-		return websocket.CloseError{Code: codeTaken, Reason: m.taken()}
+		return websocket.CloseError{Code: codeTaken, Reason: taken}
 	}
 	if err != nil {
 		slog.Error("chat: open", "room", m.roomName, "err", err)
@@ -518,11 +515,18 @@ func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	stop = func() {
+		consume.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), natsWait)
+		defer cancel()
+		// If this fails, the server removes it after InactiveThreshold.
+		r.hub.store.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	}
 	select {
 	case <-complete:
-		return consume.Stop, nil
+		return stop, nil
 	case <-ctx.Done():
-		consume.Stop()
+		stop()
 		return nil, ctx.Err()
 	}
 }
@@ -646,7 +650,7 @@ func (r *room) renewNames() {
 	for _, m := range members {
 		err := m.renew()
 		if errors.Is(err, jetstream.ErrKeyExists) {
-			m.conn.Close(codeTaken, "the name "+m.claim.Name+" moved to another connection")
+			m.conn.Close(codeTaken, "this name moved to another connection")
 		} else if err != nil {
 			slog.Warn("chat: names", "err", err)
 			return // NATS is away; the next round comes soon

@@ -87,6 +87,11 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("-servers: %w", err)
 	}
+	if *profile != "" {
+		if err := os.MkdirAll(*profile, 0o777); err != nil {
+			return err
+		}
+	}
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (rep *report) plot() ([]byte, error) {
 		if w.inflight == 0 || w.deflate || w.tls {
 			continue
 		}
-		names = append(names, fmt.Sprintf("%s, %d in flight", size(w.size), w.inflight))
+		names = append(names, fmt.Sprintf("%s, %d in flight", inWords(w.size), w.inflight))
 		for i, server := range servers {
 			x := rep.ratio(w.name, server, w.shows[0]).median
 			if math.IsNaN(x) || math.IsInf(x, 0) {
@@ -43,7 +43,7 @@ func (rep *report) plot() ([]byte, error) {
 	return p.Bytes()
 }
 
-func size(n int) string {
+func inWords(n int) string {
 	if n >= 1<<10 {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}

@@ -44,7 +44,7 @@ type server struct {
 
 // servers are those written in Go. The first is the one that ratios refer to.
 func servers() []server {
-	return slices.Concat(peers(), []server{bareServer()})
+	return slices.Concat(peers(), wsServers(), []server{bareServer()})
 }
 
 const reference = "coder"

@@ -53,7 +53,7 @@ func allWorks(short bool) []work {
 		for _, inflight := range []int{1, 16} {
 			works = append(works, work{
 				name: fmt.Sprintf("echo-%s-%d", size.name, inflight), run: echo, shows: echoes,
-				title: fmt.Sprintf("echo of %s, %d in flight, %d connections", size.name, inflight, size.conns),
+				title: fmt.Sprintf("echo of %s, %d in flight, %d connections", inWords(size.bytes), inflight, size.conns),
 				conns: size.conns, size: size.bytes, inflight: inflight,
 			})
 		}
@@ -63,9 +63,9 @@ func allWorks(short bool) []work {
 		bytes int
 	}{{"32B", 32}, {"1KiB", 1 << 10}} {
 		w := work{run: echo, shows: echoes, conns: conns, size: size.bytes, inflight: 1}
-		w.name, w.title, w.deflate = "deflate-"+size.name, fmt.Sprintf("echo of %s, compressed, %d connections", size.name, conns), true
+		w.name, w.title, w.deflate = "deflate-"+size.name, fmt.Sprintf("echo of %s, compressed, %d connections", inWords(size.bytes), conns), true
 		works = append(works, w)
-		w.name, w.title, w.deflate, w.tls = "tls-"+size.name, fmt.Sprintf("echo of %s over TLS, %d connections", size.name, conns), false, true
+		w.name, w.title, w.deflate, w.tls = "tls-"+size.name, fmt.Sprintf("echo of %s over TLS, %d connections", inWords(size.bytes), conns), false, true
 		works = append(works, w)
 	}
 	return append(works,

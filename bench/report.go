@@ -138,7 +138,8 @@ func seconds(x float64) string {
 	return fmt.Sprintf("%.2f ms", x*1e3)
 }
 
-// figure is a median over the rounds, and how far they lie apart in relation to it.
+// figure is a median over the rounds, and in relation to it how far apart the
+// middle half of them lies: like the median, it forgives an odd round.
 type figure struct{ median, spread float64 }
 
 func summary(xs []float64) figure {
@@ -146,14 +147,20 @@ func summary(xs []float64) figure {
 		return figure{math.NaN(), 0}
 	}
 	xs = slices.Sorted(slices.Values(xs))
-	median := (xs[(len(xs)-1)/2] + xs[len(xs)/2]) / 2
-	return figure{median, (xs[len(xs)-1] - xs[0]) / median}
+	at := func(q float64) float64 { // between two rounds: their mean, by distance
+		i, part := math.Modf(q * float64(len(xs)-1))
+		if part == 0 {
+			return xs[int(i)]
+		}
+		return xs[int(i)]*(1-part) + xs[int(i)+1]*part
+	}
+	return figure{at(0.5), (at(0.75) - at(0.25)) / at(0.5)}
 }
 
 // wide is the spread from which on a figure is marked as one that means little.
-const wide = 0.25
+const wide = 0.15
 
-const wideNote = "~: the rounds lie more than a quarter of the figure apart; don't build on it."
+const wideNote = "~: the middle half of the rounds lies more than 15 % of the figure apart; don't build on it."
 
 func (f figure) String(format func(float64) string) string {
 	switch {

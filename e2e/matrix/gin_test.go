@@ -75,7 +75,7 @@ func ginFails(c *gin.Context) {
 var ginRows = []row{
 	{name: "gin Logger", bare: "works; logged with another status", build: ginWith(func(s *site) []gin.HandlerFunc {
 		return []gin.HandlerFunc{gin.LoggerWithWriter(&s.log)}
-	}), logged: "101"},
+	}), logged: "| 101 |"},
 	{name: "gin Recovery", build: ginUse(gin.Recovery())},
 	{name: "gin BasicAuth", build: ginUse(gin.BasicAuth(gin.Accounts{"ann": "secret"})), request: http.Header{"Authorization": {"Basic YW5uOnNlY3JldA=="}}},
 	{name: "gin-contrib/cors", build: ginUse(ginCORS()), headers: []string{allowOrigin}},
@@ -130,6 +130,6 @@ var ginRows = []row{
 			}
 		}),
 		headers: []string{"X-Request-Id", allowOrigin, "Set-Cookie", "X-Frame-Options: DENY"},
-		logged:  "101",
+		logged:  "| 101 |",
 	},
 }

@@ -18,6 +18,7 @@ var sections = []struct {
 	{"Logging, metrics and tracing", observeRows},
 	{"Security, sessions and limits", securityRows},
 	{"Stacks", stackRows},
+	{"Middlewares that touch the response too late", lateRows},
 }
 
 func rows() []*row {

@@ -90,7 +90,7 @@ func checkWorks(t *testing.T, r *row, o outcome) {
 			t.Logf("reported: %v", err)
 		}
 		if r.logged != "" {
-			t.Logf("the stack's log: %.500s", o.log)
+			t.Logf("the stack's log: %.2500s", o.log)
 		}
 		return
 	}

@@ -251,7 +251,7 @@ var routers = []row{
 			n.UseHandler(behind()(s))
 			return n
 		},
-		logged: "101",
+		logged: "| 101 |",
 	},
 }
 

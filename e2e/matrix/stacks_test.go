@@ -72,7 +72,7 @@ var stackRows = []row{
 			}
 		}),
 		headers: []string{allowOrigin, "X-Ratelimit-Limit: 1000000", "Set-Cookie"},
-		logged:  "101",
+		logged:  "=> HTTP 101 ",
 	}, {
 		name: "chi: scs inside gzhttp inside Logger",
 		bare: "works; without Set-Cookie; logged with another status",
@@ -92,7 +92,7 @@ var stackRows = []row{
 			return n
 		},
 		headers: []string{allowOrigin, "X-Frame-Options: DENY", "Vary: Accept-Encoding"},
-		logged:  "101",
+		logged:  "| 101 |",
 	}, {
 		name:  "http.TimeoutHandler inside Logger, CORS, Recoverer",
 		plain: "fails with 501",

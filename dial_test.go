@@ -1,0 +1,1240 @@
+package ws_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/seed412db446/ws"
+)
+
+// dialSide is one end of a connection. It passes on what its callbacks get.
+type dialSide struct {
+	opened chan *ws.Conn
+	got    chan ws.Message
+	fault  chan error
+	closed chan ws.CloseEvent
+}
+
+func newDialSide() *dialSide {
+	return &dialSide{make(chan *ws.Conn, 1), make(chan ws.Message, 100), make(chan error, 2), make(chan ws.CloseEvent, 2)}
+}
+
+func (s *dialSide) events() ws.Events {
+	return ws.Events{
+		OnOpen:    func(c *ws.Conn) error { s.opened <- c; return nil },
+		OnMessage: func(_ *ws.Conn, m ws.Message) error { s.got <- m; return nil },
+		OnClose:   func(_ *ws.Conn, e ws.CloseEvent) { s.closed <- e },
+		OnError:   func(_ *ws.Conn, err error) { s.fault <- err },
+	}
+}
+
+// serve is a server of which s is the other end.
+func (s *dialSide) serve(u *ws.Upgrader) http.Handler {
+	return u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return s.events(), nil })
+}
+
+// dialEcho is a server that sends back what comes.
+func dialEcho(u *ws.Upgrader) http.Handler {
+	return u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }}, nil
+	})
+}
+
+// mustDial dials h in memory.
+func mustDial(t *testing.T, h http.Handler, ev ws.Events, l ws.Limits) *ws.Conn {
+	t.Helper()
+	c, err := ws.Dial(t.Context(), "ws://test/ws", ev, &ws.DialOptions{Handler: h, Limits: l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// dialRaw is a server that answers the handshake and leaves the connection to f.
+func dialRaw(header string, f func(c net.Conn, r *bufio.Reader)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, brw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+			base64.StdEncoding.EncodeToString(sum[:]), header)
+		f(conn, brw.Reader)
+	})
+}
+
+// readMasked reads a frame of the client's (RFC 6455, section 5.2). One that is not masked is an error.
+func readMasked(r io.Reader) (first byte, payload []byte, err error) {
+	var head [2]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	if head[1]&0x80 == 0 {
+		return 0, nil, errors.New("the client's frame is not masked")
+	}
+	n := uint64(head[1] & 0x7f)
+	var long [8]byte
+	switch n {
+	case 126:
+		_, err = io.ReadFull(r, long[6:])
+		n = binary.BigEndian.Uint64(long[:])
+	case 127:
+		_, err = io.ReadFull(r, long[:])
+		n = binary.BigEndian.Uint64(long[:])
+	}
+	key := make([]byte, 4)
+	if _, kerr := io.ReadFull(r, key); err != nil || kerr != nil {
+		return 0, nil, errors.Join(err, kerr)
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(r, payload)
+	for i := range payload {
+		payload[i] ^= key[i%4]
+	}
+	return head[0], payload, err
+}
+
+// readCode reads up to the client's Close frame, and returns its code: 1006 if none came.
+func readCode(r io.Reader) websocket.StatusCode {
+	for {
+		first, payload, err := readMasked(r)
+		switch {
+		case err != nil:
+			return websocket.StatusAbnormalClosure
+		case first&0xf != 8:
+		case len(payload) < 2:
+			return websocket.StatusNoStatusRcvd
+		default:
+			return websocket.StatusCode(binary.BigEndian.Uint16(payload))
+		}
+	}
+}
+
+func dialFrame(first byte, payload ...byte) []byte {
+	return append([]byte{first, byte(len(payload))}, payload...)
+}
+
+func dialClose(code websocket.StatusCode, reason string) []byte {
+	return dialFrame(0x88, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...)...)
+}
+
+func TestDialURL(t *testing.T) {
+	t.Parallel()
+	h := ws.Upgrade(func(_ http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnOpen: func(c *ws.Conn) error { return c.SendText(r.URL.RequestURI()) }}, nil
+	})
+	plain, secure := httptest.NewServer(h), httptest.NewTLSServer(h)
+	t.Cleanup(func() { plain.Close(); secure.Close() })
+	query := url.Values{"b": {"2", "ä&"}, "a": {"1"}}
+
+	for _, scheme := range []string{"http", "ws", "https", "wss"} {
+		for _, tt := range []struct {
+			path  string
+			query url.Values
+			want  string
+		}{
+			{"/ws", nil, "/ws"},
+			{"", nil, "/"},
+			{"/a%2Fb/ws", nil, "/a%2Fb/ws"},
+			{"/ws", query, "/ws?a=1&b=2&b=%C3%A4%26"},
+			{"/ws?z=3&a=%20", query, "/ws?z=3&a=%20&a=1&b=2&b=%C3%A4%26"},
+			{"/ws?", query, "/ws?a=1&b=2&b=%C3%A4%26"},
+		} {
+			t.Run("D1_"+scheme+tt.path, func(t *testing.T) {
+				srv := plain
+				if scheme == "https" || scheme == "wss" {
+					srv = secure
+				}
+				s := newDialSide()
+				opts := &ws.DialOptions{Query: tt.query, Engine: websocket.DialOptions{HTTPClient: srv.Client()}}
+				c, err := ws.Dial(t.Context(), scheme+"://"+srv.Listener.Addr().String()+tt.path, s.events(), opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m := <-s.got; m.String() != tt.want {
+					t.Errorf("the server got %q, want %q", m, tt.want)
+				}
+				if got := c.Request().URL.RequestURI(); got != tt.want {
+					t.Errorf("Conn.Request has %q, want %q", got, tt.want)
+				}
+				c.Close(websocket.StatusNormalClosure, "")
+				<-s.closed
+			})
+		}
+	}
+
+	for _, tt := range []struct {
+		name, url string
+		opts      *ws.DialOptions
+		want      string
+	}{
+		{"scheme", "ftp://example.com/ws", nil, `"ftp://example.com/ws"`},
+		{"no_scheme", "/ws", nil, "ws, wss, http or https"},
+		{"no_host", "ws:///ws", nil, "no host"},
+		{"opaque", "ws:example.com", nil, "no host"},
+		{"malformed", "ws://example.com/%zz", nil, "%zz"},
+		{"params", "ws://example.com/{room}", &ws.DialOptions{Params: map[string]string{"room": "1"}}, `"room"`},
+	} {
+		t.Run("D1_error_"+tt.name, func(t *testing.T) {
+			c, err := ws.Dial(t.Context(), tt.url, ws.Events{}, tt.opts)
+			if c != nil || err == nil || !strings.HasPrefix(err.Error(), "ws: ") || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, %v; want an error with %s", c, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestDialRefused(t *testing.T) {
+	t.Parallel()
+	reject := func(err error) http.Handler {
+		return (&ws.Upgrader{OnError: func(*http.Request, error) {}}).Upgrade(
+			func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ws.Events{}, err })
+	}
+	answer := func(status int, body string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		})
+	}
+	shut := &ws.Upgrader{OnError: func(*http.Request, error) {}}
+	if err := shut.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		handler http.Handler
+		status  int
+		body    string
+	}{
+		{"reject", reject(ws.Reject(403, "members only")), 403, "members only"},
+		{"error", reject(errors.New("secret")), 500, "Internal Server Error"},
+		{"shutdown", dialEcho(shut), 503, "shutting down"},
+		{"not_found", http.NotFoundHandler(), 404, "404 page not found"},
+		{"page", answer(200, "<html>"), 200, "<html>"},
+		{"long", answer(418, strings.Repeat("teapot ", 100_000)), 418, "teapot teapot"},
+		{"empty", answer(502, ""), 502, ""},
+	} {
+		check := func(t *testing.T, err error) {
+			t.Helper()
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != tt.status || e.Err == nil || !strings.Contains(e.Err.Error(), tt.body) {
+				t.Errorf("got %#v: %v; want status %d and %q", e, err, tt.status, tt.body)
+			}
+			if e != nil && len(e.Error()) > 4<<10 {
+				t.Errorf("the error has %d bytes", len(e.Error()))
+			}
+		}
+		t.Run("D1_"+tt.name, func(t *testing.T) {
+			srv := httptest.NewServer(tt.handler)
+			defer srv.Close()
+			_, err := ws.Dial(t.Context(), srv.URL, ws.Events{}, nil)
+			check(t, err)
+		})
+		t.Run("D1_in_memory_"+tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+				s := newDialSide()
+				_, err := ws.Dial(t.Context(), "ws://test", s.events(), &ws.DialOptions{Handler: tt.handler})
+				check(t, err)
+				synctest.Wait()
+				if len(s.opened)+len(s.closed)+len(s.fault) != 0 {
+					t.Error("a callback was called")
+				}
+			})
+		})
+	}
+
+	t.Run("D1_wrong_accept", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			hungUp := make(chan error, 1)
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				conn, brw, _ := http.NewResponseController(w).Hijack()
+				defer conn.Close()
+				io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n")
+				_, err := io.Copy(io.Discard, brw)
+				hungUp <- err
+			})
+			_, err := ws.Dial(t.Context(), "ws://test", ws.Events{}, &ws.DialOptions{Handler: h})
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != 101 || !strings.Contains(err.Error(), "Sec-WebSocket-Accept") {
+				t.Errorf("got %v", err)
+			}
+			<-hungUp
+		})
+	})
+}
+
+func TestDialNoAnswer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	started := make(chan struct{}, 10)
+	hang := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { started <- struct{}{}; <-r.Context().Done() })
+	hangUp := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	for _, tt := range []struct {
+		name    string
+		handler http.Handler
+		cancel  bool
+		want    error
+	}{
+		{"refused", nil, false, nil},
+		{"hang_up", hangUp, false, io.EOF},
+		{"cancelled", hang, true, context.Canceled},
+	} {
+		t.Run("D1_"+tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			addr := l.Addr().String()
+			if tt.handler != nil {
+				srv := httptest.NewServer(tt.handler)
+				defer srv.Close()
+				addr = srv.Listener.Addr().String()
+			}
+			if tt.cancel {
+				go func() { <-started; cancel() }()
+			}
+			_, err := ws.Dial(ctx, "ws://"+addr, ws.Events{}, nil)
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != 0 || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("got %#v: %v; want status 0 and %v", e, err, tt.want)
+			}
+		})
+	}
+	t.Run("D1_deadline", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+			_, err := ws.Dial(ctx, "ws://test", ws.Events{}, &ws.DialOptions{Handler: h})
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != 0 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+	t.Run("D1_client_timeout", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			opts := &ws.DialOptions{Handler: dialEcho(&ws.Upgrader{}), Engine: websocket.DialOptions{HTTPClient: &http.Client{Timeout: time.Second}}}
+			s := newDialSide()
+			c, err := ws.Dial(t.Context(), "ws://test", s.events(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // the timeout is the handshake's
+			c.SendText("still here")
+			if m := <-s.got; m.String() != "still here" {
+				t.Errorf("got %q", m)
+			}
+			c.Close(websocket.StatusNormalClosure, "")
+			<-s.closed
+
+			opts.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+			_, err = ws.Dial(t.Context(), "ws://test", ws.Events{}, opts)
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != 0 {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+}
+
+func TestDialContext(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	for _, network := range []string{"tcp", "tls", "memory"} {
+		t.Run("X1_"+network, func(t *testing.T) {
+			t.Parallel()
+			u := &ws.Upgrader{}
+			opts, base := &ws.DialOptions{}, "ws://test"
+			switch network {
+			case "tcp":
+				srv := httptest.NewServer(dialEcho(u))
+				defer srv.Close()
+				base = srv.URL
+			case "tls":
+				srv := httptest.NewTLSServer(dialEcho(u))
+				defer srv.Close()
+				base, opts.Engine.HTTPClient = srv.URL, srv.Client()
+			default:
+				opts.Handler = dialEcho(u)
+			}
+			ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
+			s := newDialSide()
+			c, err := ws.Dial(ctx, base, s.events(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel() // ctx bounds the handshake only
+			for range 3 {
+				if err := c.SendText("on"); err != nil {
+					t.Fatal(err)
+				}
+				<-s.got
+			}
+			if c.Context().Err() != nil || c.Context().Value(key{}) != "value" || c.Request().Context() != c.Context() {
+				t.Errorf("the connection's context is %v, of the request %v", c.Context(), c.Request().Context())
+			}
+			if _, has := c.Context().Deadline(); has {
+				t.Error("it has a deadline")
+			}
+			c.Close(4000, "enough")
+			<-c.Context().Done()
+			var ce websocket.CloseError
+			if cause := context.Cause(c.Context()); !errors.As(cause, &ce) || ce.Code != 4000 || ce.Reason != "enough" {
+				t.Errorf("its cause is %v", cause)
+			}
+			<-s.closed
+		})
+	}
+}
+
+func TestDialCallbacks(t *testing.T) {
+	t.Parallel()
+	t.Run("D1_does_not_wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			returned := make(chan struct{})
+			done := make(chan struct{})
+			mustDial(t, dialEcho(&ws.Upgrader{}), ws.Events{
+				OnOpen: func(c *ws.Conn) error {
+					<-returned // Dial waits for no callback
+					return websocket.CloseError{Code: 4000}
+				},
+				OnClose: func(*ws.Conn, ws.CloseEvent) { close(done) },
+			}, ws.Limits{})
+			close(returned)
+			<-done
+		})
+	})
+
+	// fast sends with the handshake: its messages are there before OnOpen ran.
+	fast := dialRaw("", func(conn net.Conn, r *bufio.Reader) {
+		conn.Write(slices.Concat(dialFrame(0x81, 'a'), dialFrame(0x82, 'b'), dialFrame(0x01, 'c'), dialFrame(0x80, 'd'), dialClose(4001, "bye")))
+		readCode(r)
+	})
+	t.Run("C1_C2_C3_order", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var calls []string // no lock: one goroutine
+			done := make(chan struct{})
+			c := mustDial(t, fast, ws.Events{
+				OnOpen:    func(*ws.Conn) error { calls = append(calls, "open"); return nil },
+				OnMessage: func(_ *ws.Conn, m ws.Message) error { calls = append(calls, m.Type.String()+m.String()); return nil },
+				OnClose: func(c *ws.Conn, e ws.CloseEvent) {
+					calls = append(calls, fmt.Sprintf("close %d %s %t %v", e.Code, e.Reason, e.WasClean, e.Err))
+					if c.Context().Err() == nil {
+						t.Error("C1: the context has not ended before OnClose")
+					}
+					close(done)
+				},
+			}, ws.Limits{})
+			<-done
+			want := []string{"open", "MessageTexta", "MessageBinaryb", "MessageTextcd", "close 4001 bye true <nil>"}
+			if !slices.Equal(calls, want) {
+				t.Errorf("got %q, want %q", calls, want)
+			}
+			if s := c.ReadyState(); s != ws.Closed {
+				t.Errorf("the state is %v", s)
+			}
+		})
+	})
+
+	boom, oops := errors.New("boom"), errors.New("oops")
+	isPanic := func(err error) bool {
+		var e *ws.PanicError
+		return errors.As(err, &e) && e.Value == "boom" && bytes.Contains(e.Stack, []byte("dial_test.go"))
+	}
+	for _, tt := range []struct {
+		name  string
+		f     func() error         // what OnMessage does
+		code  websocket.StatusCode // what the server gets
+		fault func(error) bool     // of OnError; nil: none
+		clean bool
+	}{
+		{"CloseError", func() error { return fmt.Errorf("wrapped: %w", websocket.CloseError{Code: 4002, Reason: "r"}) }, 4002, nil, true},
+		{"error", func() error { return boom }, 1011, func(err error) bool { return errors.Is(err, boom) }, true},
+		{"bad_CloseError", func() error { return websocket.CloseError{Code: 1006} }, 1011, func(err error) bool { return err != nil }, true},
+		{"panic", func() error { panic("boom") }, 1011, isPanic, true},
+		{"abort", func() error { panic(http.ErrAbortHandler) }, 1006, nil, false},
+	} {
+		for _, in := range []string{"OnOpen", "OnMessage"} {
+			t.Run("C4_"+in+"_"+tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					client, server := newDialSide(), newDialSide()
+					ev := client.events()
+					if in == "OnOpen" {
+						ev.OnOpen = func(*ws.Conn) error { return tt.f() }
+					} else {
+						ev.OnMessage = func(*ws.Conn, ws.Message) error { return tt.f() }
+					}
+					mustDial(t, server.serve(&ws.Upgrader{}), ev, ws.Limits{})
+					(<-server.opened).SendText("go")
+					ce, se := <-client.closed, <-server.closed
+					if se.Code != tt.code {
+						t.Errorf("the server got %+v, want code %d", se, tt.code)
+					}
+					if ce.WasClean != tt.clean {
+						t.Errorf("the client got %+v", ce)
+					}
+					synctest.Wait()
+					switch {
+					case tt.fault == nil:
+						if len(client.fault) != 0 {
+							t.Errorf("OnError got %v", <-client.fault)
+						}
+					case len(client.fault) != 1:
+						t.Errorf("OnError was called %d times", len(client.fault))
+					default:
+						if err := <-client.fault; !tt.fault(err) || ce.Err != err {
+							t.Errorf("OnError got %v, CloseEvent.Err is %v", err, ce.Err)
+						}
+					}
+				})
+			})
+		}
+	}
+
+	t.Run("D1_no_OnError", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newDialSide()
+			ev := s.events()
+			ev.OnError, ev.OnOpen = nil, func(*ws.Conn) error { return oops }
+			mustDial(t, dialEcho(&ws.Upgrader{}), ev, ws.Limits{})
+			if e := <-s.closed; e.Err != oops {
+				t.Errorf("got %+v", e)
+			}
+		})
+	})
+	t.Run("C4_panics_in_OnError_and_OnClose", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			server := newDialSide()
+			c := mustDial(t, server.serve(&ws.Upgrader{}), ws.Events{
+				OnOpen:  func(*ws.Conn) error { return oops },
+				OnError: func(*ws.Conn, error) { panic("in OnError") },
+				OnClose: func(*ws.Conn, ws.CloseEvent) { panic("in OnClose") },
+			}, ws.Limits{})
+			<-c.Context().Done()
+			if e := <-server.closed; e.Code != websocket.StatusInternalError {
+				t.Errorf("the server got %+v", e)
+			}
+		})
+	})
+}
+
+// What a server may do wrong, and how the client takes it.
+func TestDialPeer(t *testing.T) {
+	t.Parallel()
+	const kib = 1 << 10
+	for _, tt := range []struct {
+		name   string
+		frames []byte
+		sent   websocket.StatusCode // by the client
+		code   websocket.StatusCode // in the CloseEvent
+		clean  bool
+		fault  bool
+		got    int // messages
+	}{
+		// RFC 6455, section 5.1: a client must fail the connection if it sees a masked frame.
+		{"C5_masked_text", []byte{0x81, 0x81, 1, 2, 3, 4, 'a' ^ 1}, 1002, 1006, false, true, 0},
+		{"C5_masked_empty_text", []byte{0x81, 0x80, 1, 2, 3, 4}, 1002, 1006, false, true, 0},
+		{"C5_masked_close", []byte{0x88, 0x82, 0, 0, 0, 0, 1000 >> 8, 1000 & 0xff}, 1002, 1006, false, true, 0},
+		{"C5_reserved_bit", dialFrame(0xc1, 'a'), 1002, 1006, false, true, 0},
+		{"C5_reserved_opcode", dialFrame(0x83, 'a'), 1002, 1006, false, true, 0},
+		{"C5_continuation_of_nothing", dialFrame(0x80, 'a'), 1002, 1006, false, true, 0},
+		{"C5_text_in_a_message", slices.Concat(dialFrame(0x01, 'a'), dialFrame(0x81, 'b')), 1002, 1006, false, true, 0},
+		{"C5_fragmented_ping", dialFrame(0x09, 'a'), 1002, 1006, false, true, 0},
+		{"C5_after_messages", slices.Concat(dialFrame(0x81, 'a'), dialFrame(0x82), dialFrame(0x83)), 1002, 1006, false, true, 2},
+		{"C5_too_big", slices.Concat([]byte{0x82, 126, 4, 1}, make([]byte, kib+1)), 1009, 1009, true, true, 0},
+		{"C5_too_big_in_fragments", slices.Concat([]byte{0x02, 126, 4, 0}, make([]byte, kib), dialFrame(0x80, 'a')), 1009, 1009, true, true, 0},
+		{"C5_not_too_big", slices.Concat([]byte{0x82, 126, 4, 0}, make([]byte, kib), dialClose(1000, "")), 1000, 1000, true, false, 1},
+		{"C7_text", dialFrame(0x81, 'a', 0xff), 1007, 1007, true, true, 0},
+		{"C7_first_fragment", dialFrame(0x01, 'a', 0xff), 1007, 1007, true, true, 0},
+		{"C7_split_rune", slices.Concat(dialFrame(0x01, 0xc3), dialFrame(0x80, 0xbc), dialClose(1000, "")), 1000, 1000, true, false, 1},
+		{"C7_half_a_rune", dialFrame(0x81, 'a', 0xc3), 1007, 1007, true, true, 0},
+		{"C6_code_and_reason", dialClose(4001, "ü"), 4001, 4001, true, false, 0},
+		{"C6_no_code", dialFrame(0x88), 1005, 1005, true, false, 0},
+		{"C6_one_byte", dialFrame(0x88, 3), 1002, 1006, false, true, 0},
+		{"C6_code_1006", dialClose(1006, ""), 1002, 1006, false, true, 0},
+		{"C6_code_999", dialClose(999, ""), 1002, 1006, false, true, 0},
+		{"C6_reason_not_UTF-8", dialClose(4001, "a\xff"), 1007, 4001, false, true, 0},
+		{"C6_hang_up", nil, 1006, 1006, false, false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				sent := make(chan websocket.StatusCode, 1)
+				s := newDialSide()
+				h := dialRaw("", func(conn net.Conn, r *bufio.Reader) {
+					if tt.frames == nil {
+						sent <- 1006
+						return
+					}
+					go conn.Write(tt.frames)
+					code := readCode(r)
+					conn.Write(dialClose(code, ""))
+					sent <- code
+				})
+				mustDial(t, h, s.events(), ws.Limits{ReadLimit: kib})
+				e := <-s.closed
+				if code := <-sent; code != tt.sent {
+					t.Errorf("the client sent %d, want %d", code, tt.sent)
+				}
+				if e.Code != tt.code || e.WasClean != tt.clean {
+					t.Errorf("OnClose got %+v, want %d, %t", e, tt.code, tt.clean)
+				}
+				if (len(s.fault) == 1) != tt.fault {
+					t.Errorf("OnError was called %d times, CloseEvent.Err is %v", len(s.fault), e.Err)
+				} else if tt.fault && e.Err != <-s.fault {
+					t.Errorf("CloseEvent.Err is %v and not what OnError got", e.Err)
+				}
+				if (e.Err == nil) != (!tt.fault && tt.clean) {
+					t.Errorf("CloseEvent.Err is %v", e.Err)
+				}
+				if len(s.got) != tt.got {
+					t.Errorf("OnMessage was called %d times, want %d", len(s.got), tt.got)
+				}
+			})
+		})
+	}
+}
+
+func TestDialClosing(t *testing.T) {
+	t.Parallel()
+	t.Run("S4_both_directions", func(t *testing.T) {
+		for _, who := range []string{"client", "server"} {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := newDialSide(), newDialSide()
+				closer := mustDial(t, server.serve(&ws.Upgrader{}), client.events(), ws.Limits{})
+				got := server.got
+				if sc := <-server.opened; who == "server" {
+					closer, got = sc, client.got
+				}
+				for i := range 50 {
+					closer.SendText(fmt.Sprint(i))
+				}
+				if err := closer.Close(4001, "enough, ü"); err != nil {
+					t.Error(err)
+				}
+				for _, s := range []*dialSide{client, server} {
+					if e := <-s.closed; e.Code != 4001 || e.Reason != "enough, ü" || !e.WasClean || e.Err != nil {
+						t.Errorf("%s closes: %+v", who, e)
+					}
+				}
+				for i := range 50 {
+					if m := <-got; m.String() != fmt.Sprint(i) {
+						t.Fatalf("%s closes: message %d is %q", who, i, m)
+					}
+				}
+			})
+		}
+	})
+	t.Run("S4_bad_code", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newDialSide()
+			c := mustDial(t, dialEcho(&ws.Upgrader{}), s.events(), ws.Limits{})
+			for _, tt := range []struct {
+				code   websocket.StatusCode
+				reason string
+			}{{0, ""}, {999, ""}, {1005, ""}, {1006, ""}, {1015, ""}, {2999, ""}, {5000, ""},
+				{1000, strings.Repeat("x", 124)}, {1000, "\xff"}} {
+				if err := c.Close(tt.code, tt.reason); err == nil || errors.Is(err, net.ErrClosed) {
+					t.Errorf("Close(%d, %q) is %v", tt.code, tt.reason, err)
+				}
+			}
+			if c.ReadyState() != ws.Open {
+				t.Errorf("the state is %v", c.ReadyState())
+			}
+			c.Close(1000, strings.Repeat("x", 123))
+			<-s.closed
+		})
+	})
+	t.Run("S4_no_answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			stop := make(chan struct{})
+			h := dialRaw("", func(conn net.Conn, r *bufio.Reader) { readCode(r); <-stop })
+			s := newDialSide()
+			c := mustDial(t, h, s.events(), ws.Limits{})
+			begin := time.Now()
+			c.Close(1000, "")
+			if c.ReadyState() != ws.Closing {
+				t.Errorf("the state is %v", c.ReadyState())
+			}
+			e := <-s.closed
+			if d := time.Since(begin); d != 5*time.Second {
+				t.Errorf("OnClose came after %v", d)
+			}
+			if e.Code != 1006 || e.WasClean || e.Err == nil || len(s.fault) != 0 {
+				t.Errorf("got %+v, faults: %d", e, len(s.fault))
+			}
+			close(stop)
+		})
+	})
+	t.Run("S5_after_Close", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newDialSide()
+			c := mustDial(t, dialEcho(&ws.Upgrader{}), s.events(), ws.Limits{})
+			c.Close(1000, "")
+			check := func(when string) {
+				for name, err := range map[string]error{
+					"Send": c.SendText("x"), "TrySend": c.TrySend(ws.Text("x")), "Close": c.Close(1000, ""), "SendBinary": c.SendBinary(nil),
+				} {
+					if !errors.Is(err, net.ErrClosed) {
+						t.Errorf("%s %s: %v", name, when, err)
+					}
+				}
+			}
+			check("once closing")
+			<-s.closed
+			check("at the end")
+		})
+	})
+	t.Run("C5_server_drops", func(t *testing.T) {
+		srv := httptest.NewServer(dialRaw("", func(conn net.Conn, r *bufio.Reader) {
+			conn.Write(dialFrame(0x81, 'a'))
+			readMasked(r)
+		}))
+		defer srv.Close()
+		s := newDialSide()
+		c, err := ws.Dial(t.Context(), srv.URL, s.events(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-s.got
+		c.SendText("now")
+		if e := <-s.closed; e.Code != 1006 || e.WasClean || e.Err == nil || len(s.fault) != 0 {
+			t.Errorf("got %+v, faults: %d", e, len(s.fault))
+		}
+	})
+	t.Run("K2_shutdown", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			u := &ws.Upgrader{}
+			h := dialEcho(u)
+			var sides []*dialSide
+			for range 10 {
+				s := newDialSide()
+				mustDial(t, h, s.events(), ws.Limits{})
+				sides = append(sides, s)
+			}
+			if err := u.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for _, s := range sides {
+				if e := <-s.closed; e.Code != websocket.StatusGoingAway || !e.WasClean {
+					t.Errorf("got %+v", e)
+				}
+			}
+		})
+	})
+}
+
+func TestDialSending(t *testing.T) {
+	t.Parallel()
+	t.Run("S1_full_buffer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			stop := make(chan struct{})
+			h := dialRaw("", func(conn net.Conn, r *bufio.Reader) { // takes a little now and then
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(4 * time.Second):
+						io.CopyN(io.Discard, r, 16<<10)
+					}
+				}
+			})
+			s := newDialSide()
+			c := mustDial(t, h, s.events(), ws.Limits{SendBuffer: 1 << 10, WriteTimeout: 10 * time.Second, PingInterval: -1})
+			if err := c.Send(ws.Binary(make([]byte, 1<<20))); err != nil { // of any size into an empty queue
+				t.Fatal(err)
+			}
+			if c.Buffered() < 1<<20-16<<10 {
+				t.Errorf("Buffered is %d", c.Buffered())
+			}
+			begin := time.Now()
+			if err := c.TrySend(ws.Text("x")); err != ws.ErrBufferFull || time.Since(begin) != 0 {
+				t.Errorf("TrySend: %v after %v", err, time.Since(begin))
+			}
+			if err := c.Send(ws.Text("x")); err != ws.ErrBufferFull {
+				t.Errorf("Send: %v", err)
+			}
+			if d := time.Since(begin); d != 10*time.Second {
+				t.Errorf("Send waited %v", d)
+			}
+			if c.ReadyState() != ws.Open {
+				t.Errorf("the state is %v", c.ReadyState())
+			}
+			close(stop)
+			<-s.closed
+		})
+	})
+	t.Run("S1_type", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newDialSide()
+			c := mustDial(t, dialEcho(&ws.Upgrader{}), s.events(), ws.Limits{})
+			if err := c.Send(ws.Message{}); err == nil || errors.Is(err, net.ErrClosed) {
+				t.Errorf("got %v", err)
+			}
+			c.Close(1000, "")
+			<-s.closed
+		})
+	})
+	t.Run("S3_takes_nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			stop := make(chan struct{})
+			h := dialRaw("", func(net.Conn, *bufio.Reader) { <-stop })
+			s := newDialSide()
+			c := mustDial(t, h, s.events(), ws.Limits{WriteTimeout: 3 * time.Second})
+			begin := time.Now()
+			c.SendText("x")
+			e := <-s.closed
+			if d := time.Since(begin); d != 3*time.Second {
+				t.Errorf("OnClose came after %v", d)
+			}
+			if err := <-s.fault; err != ws.ErrWriteTimeout || e.Err != err || e.Code != 1006 {
+				t.Errorf("OnError got %v, OnClose %+v", err, e)
+			}
+			close(stop)
+		})
+	})
+	t.Run("K1_silent_server", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			pings := make(chan byte, 10)
+			h := dialRaw("", func(conn net.Conn, r *bufio.Reader) {
+				for {
+					first, _, err := readMasked(r)
+					if err != nil {
+						return
+					}
+					pings <- first
+				}
+			})
+			s := newDialSide()
+			begin := time.Now()
+			mustDial(t, h, s.events(), ws.Limits{})
+			e := <-s.closed
+			if d := time.Since(begin); d != 40*time.Second {
+				t.Errorf("OnClose came after %v", d)
+			}
+			if err := <-s.fault; err != ws.ErrPingTimeout || e.Err != err || e.Code != 1006 {
+				t.Errorf("OnError got %v, OnClose %+v", err, e)
+			}
+			synctest.Wait()
+			if len(pings) != 1 || <-pings != 0x89 {
+				t.Error("it sent something else than one ping")
+			}
+		})
+	})
+	t.Run("K1_both_ends_alive", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := newDialSide(), newDialSide()
+			c := mustDial(t, server.serve(&ws.Upgrader{}), client.events(), ws.Limits{})
+			sc := <-server.opened
+			time.Sleep(24 * time.Hour)
+			if c.ReadyState() != ws.Open || sc.ReadyState() != ws.Open {
+				t.Errorf("the states are %v and %v", c.ReadyState(), sc.ReadyState())
+			}
+			c.Close(1000, "")
+			<-client.closed
+			<-server.closed
+		})
+	})
+}
+
+func TestDialMessages(t *testing.T) {
+	t.Parallel()
+	u := &ws.Upgrader{Limits: ws.Limits{ReadLimit: -1}}
+	plain, secure := httptest.NewServer(dialEcho(u)), httptest.NewTLSServer(dialEcho(u))
+	t.Cleanup(func() { plain.Close(); secure.Close() })
+	for _, tt := range []struct {
+		name, url string
+		opts      ws.DialOptions
+	}{
+		{"tcp", plain.URL, ws.DialOptions{}},
+		{"tls", secure.URL, ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: secure.Client()}}},
+		{"memory", "ws://test", ws.DialOptions{Handler: dialEcho(u)}},
+		{"reuse", plain.URL, ws.DialOptions{Limits: ws.Limits{ReuseData: true}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newDialSide()
+			ev := s.events()
+			want := make(chan ws.Message, 100)
+			ev.OnMessage = func(_ *ws.Conn, m ws.Message) error {
+				if w := <-want; m.Type != w.Type || !bytes.Equal(m.Data, w.Data) {
+					t.Errorf("got a %v of %d bytes for a %v of %d bytes", m.Type, len(m.Data), w.Type, len(w.Data))
+				}
+				s.got <- ws.Message{Type: m.Type}
+				return nil
+			}
+			opts := tt.opts
+			opts.ReadLimit = -1
+			c, err := ws.Dial(t.Context(), tt.url, ev, &opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 16 << 20} {
+				m := ws.Message{Type: websocket.MessageText, Data: bytes.Repeat([]byte{byte('a' + i)}, n)}
+				if i%2 == 1 {
+					m.Type, m.Data = websocket.MessageBinary, bytes.Repeat([]byte{0xff, byte(i)}, n)[:n]
+				}
+				want <- m
+				if err := c.Send(m); err != nil {
+					t.Fatal(err)
+				}
+				<-s.got
+			}
+			c.Close(1000, "")
+			<-s.closed
+		})
+	}
+}
+
+func TestDialCompression(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		mode      websocket.CompressionMode
+		threshold int // the option
+		from      int // length from which messages are compressed
+		answer    string
+	}{
+		{"takeover", websocket.CompressionContextTakeover, 0, 128, ""},
+		{"no_takeover", websocket.CompressionNoContextTakeover, 0, 512, "; client_no_context_takeover; server_no_context_takeover"},
+		{"threshold", websocket.CompressionContextTakeover, 20, 20, ""},
+	} {
+		sizes := []int{0, tt.from - 1, tt.from, tt.from + 1, 100_000}
+		engine := websocket.DialOptions{CompressionMode: tt.mode, CompressionThreshold: tt.threshold}
+		t.Run(tt.name+"_echo", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := &ws.Upgrader{Engine: websocket.AcceptOptions{CompressionMode: tt.mode, CompressionThreshold: tt.threshold}}
+				s := newDialSide()
+				c, err := ws.Dial(t.Context(), "ws://test", s.events(), &ws.DialOptions{Handler: dialEcho(u), Engine: engine})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 3 {
+					for _, n := range sizes {
+						text := strings.Repeat("ab", n)[:n]
+						c.SendText(text)
+						if m := <-s.got; m.String() != text {
+							t.Errorf("%d bytes came back as %d", n, len(m.Data))
+						}
+					}
+				}
+				c.Close(4001, "bye")
+				if e := <-s.closed; e.Code != 4001 || !e.WasClean {
+					t.Errorf("got %+v", e)
+				}
+			})
+		})
+		t.Run(tt.name+"_frames", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := dialRaw("Sec-WebSocket-Extensions: permessage-deflate"+tt.answer+"\r\n", func(conn net.Conn, r *bufio.Reader) {
+					for _, n := range sizes {
+						first, payload, err := readMasked(r)
+						if err != nil || first&0xf != 1 {
+							t.Errorf("%d bytes: frame %x, %v", n, first, err)
+						}
+						if got := first&0x40 != 0; got != (n >= tt.from) || got != (len(payload) < n) {
+							t.Errorf("%d bytes came as %d, compressed: %t", n, len(payload), got)
+						}
+						for first&0x80 == 0 {
+							first, _, _ = readMasked(r)
+						}
+					}
+					readCode(r)
+					conn.Write(dialClose(1000, ""))
+				})
+				s := newDialSide()
+				c, err := ws.Dial(t.Context(), "ws://test", s.events(), &ws.DialOptions{Handler: h, Engine: engine})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range sizes {
+					c.SendText(strings.Repeat("ab", n)[:n])
+				}
+				c.Close(1000, "")
+				<-s.closed
+			})
+		})
+	}
+	t.Run("server_has_none", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newDialSide()
+			c, err := ws.Dial(t.Context(), "ws://test", s.events(), &ws.DialOptions{Handler: dialEcho(&ws.Upgrader{}),
+				Engine: websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.Repeat("ab", 1000)
+			c.SendText(text)
+			if m := <-s.got; m.String() != text {
+				t.Errorf("%d bytes came back", len(m.Data))
+			}
+			c.Close(1000, "")
+			<-s.closed
+		})
+	})
+}
+
+func TestDialHandshake(t *testing.T) {
+	t.Parallel()
+	t.Run("subprotocol", func(t *testing.T) {
+		for _, tt := range []struct {
+			offered, known []string
+			want           string
+		}{
+			{[]string{"b", "a"}, []string{"a", "b"}, "a"}, // the server's order
+			{[]string{"x", "a"}, []string{"a"}, "a"},
+			{[]string{"x"}, []string{"a"}, ""},
+			{nil, []string{"a"}, ""},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := newDialSide(), newDialSide()
+				u := &ws.Upgrader{Engine: websocket.AcceptOptions{Subprotocols: tt.known}}
+				c, err := ws.Dial(t.Context(), "ws://test", client.events(), &ws.DialOptions{Handler: server.serve(u),
+					Engine: websocket.DialOptions{Subprotocols: tt.offered}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sc := <-server.opened; c.Subprotocol() != tt.want || sc.Subprotocol() != tt.want {
+					t.Errorf("%q of %q: the ends have %q and %q, want %q", tt.offered, tt.known, c.Subprotocol(), sc.Subprotocol(), tt.want)
+				}
+				c.Close(1000, "")
+				<-client.closed
+			})
+		}
+	})
+	t.Run("jar_and_headers", func(t *testing.T) {
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := make(chan http.Header, 1)
+		u := &ws.Upgrader{Engine: websocket.AcceptOptions{OriginPatterns: []string{"https://page.example"}}}
+		h := ws.Guard(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+			seen <- r.Header
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "1"})
+			return ws.Events{}, nil
+		}))
+		srv := httptest.NewServer(h)
+		defer srv.Close()
+		cookie := "" // of the request
+		for _, opts := range []ws.DialOptions{{}, {Handler: h}} {
+			opts.Engine.HTTPClient = &http.Client{Jar: jar}
+			opts.Engine.HTTPHeader = http.Header{"Origin": {"https://page.example"}, "X-Token": {"t"}}
+			for range 2 {
+				s := newDialSide()
+				c, err := ws.Dial(t.Context(), srv.URL+"/ws", s.events(), &opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				header := <-seen
+				if header.Get("X-Token") != "t" || header.Get("Origin") != "https://page.example" || c.Request().Header.Get("X-Token") != "t" {
+					t.Errorf("the request has %v", header)
+				}
+				c.Close(1000, "")
+				<-s.closed
+				if got := header.Get("Cookie"); got != cookie {
+					t.Errorf("the request has the cookies %q, want %q", got, cookie)
+				}
+				cookie = "session=1"
+			}
+		}
+	})
+	t.Run("redirect", func(t *testing.T) {
+		mux := http.NewServeMux()
+		mux.Handle("/new", dialEcho(&ws.Upgrader{}))
+		mux.Handle("/old", http.RedirectHandler("/new?x=1", http.StatusTemporaryRedirect))
+		mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "ws://"+r.Host+"/old", http.StatusFound)
+		})
+		srv := httptest.NewServer(mux)
+		defer srv.Close()
+		for _, opts := range []ws.DialOptions{{}, {Handler: mux}} {
+			s := newDialSide()
+			c, err := ws.Dial(t.Context(), srv.URL+"/ws", s.events(), &opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Request().URL.RequestURI(); got != "/new?x=1" {
+				t.Errorf("the last request was for %s", got)
+			}
+			c.SendText("x")
+			<-s.got
+			c.Close(1000, "")
+			<-s.closed
+
+			opts.Engine.HTTPClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			_, err = ws.Dial(t.Context(), srv.URL+"/ws", ws.Events{}, &opts)
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != http.StatusFound {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+	t.Run("options_unchanged", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client := &http.Client{}
+			opts := &ws.DialOptions{Handler: dialEcho(&ws.Upgrader{}), Query: url.Values{"a": {"1"}},
+				Engine: websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"X-A": {"1"}}}}
+			for range 2 {
+				s := newDialSide()
+				c, err := ws.Dial(t.Context(), "ws://test", s.events(), opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Close(1000, "")
+				<-s.closed
+			}
+			if client.Transport != nil || client.CheckRedirect != nil || opts.Engine.HTTPClient != client || opts.Engine.OnPingReceived != nil || len(opts.Engine.HTTPHeader) != 1 {
+				t.Error("Dial changed the caller's options")
+			}
+		})
+	})
+}
+
+// What tests of one's own handlers need.
+func TestDialInMemory(t *testing.T) {
+	t.Parallel()
+	type user struct{}
+	stack := func(u *ws.Upgrader, ev ws.Events) http.Handler {
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /rooms/{room}/ws", func(w http.ResponseWriter, r *http.Request) {
+			u.Serve(w, r, ws.Events{
+				OnOpen: func(c *ws.Conn) error {
+					return c.SendText(fmt.Sprint(r.PathValue("room"), " ", c.Context().Value(user{}), " ", c.Request().Host))
+				},
+				OnMessage: ev.OnMessage,
+				OnClose:   ev.OnClose,
+			})
+		})
+		auth := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Request-Id", "7")
+			if r.URL.Query().Get("user") == "" {
+				http.Error(w, "who are you?", http.StatusUnauthorized)
+				return
+			}
+			mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), user{}, r.URL.Query().Get("user"))))
+		})
+		return ws.Guard(http.TimeoutHandler(auth, 5*time.Second, "too late"))
+	}
+	for _, detach := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stack_detach_%t", detach), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := &ws.Upgrader{Detach: detach, OnError: func(_ *http.Request, err error) {
+					var h *ws.HeaderError // TimeoutHandler's answer
+					if !errors.As(err, &h) {
+						t.Error(err)
+					}
+				}}
+				client, server := newDialSide(), newDialSide()
+				h := stack(u, ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }, OnClose: server.events().OnClose})
+				opts := &ws.DialOptions{Handler: h, Query: url.Values{"user": {"ada"}}}
+				c, err := ws.Dial(t.Context(), "wss://example.com/rooms/a%2Fb/ws", client.events(), opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m := <-client.got; m.String() != "a/b ada example.com" {
+					t.Errorf("got %q", m)
+				}
+				time.Sleep(time.Hour) // far beyond the middleware's timeout
+				c.SendText("still here")
+				if m := <-client.got; m.String() != "still here" {
+					t.Errorf("got %q", m)
+				}
+				c.Close(4001, "bye")
+				if e := <-server.closed; e.Code != 4001 || e.Reason != "bye" {
+					t.Errorf("got %+v", e)
+				}
+				<-client.closed
+
+				for target, status := range map[string]int{"ws://t/rooms/1/ws": 401, "ws://t/nowhere?user=x": 404} {
+					_, err := ws.Dial(t.Context(), target, ws.Events{}, &ws.DialOptions{Handler: h})
+					var e *ws.HandshakeError
+					if !errors.As(err, &e) || e.Status != status {
+						t.Errorf("%s: %v", target, err)
+					}
+				}
+			})
+		})
+	}
+	t.Run("H2_cookies_of_the_answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			jar, _ := cookiejar.New(nil)
+			h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+				http.SetCookie(w, &http.Cookie{Name: "a", Value: "1"})
+				return ws.Events{}, nil
+			})
+			s := newDialSide()
+			c, err := ws.Dial(t.Context(), "ws://example.com", s.events(), &ws.DialOptions{Handler: h,
+				Engine: websocket.DialOptions{HTTPClient: &http.Client{Jar: jar}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cookies := jar.Cookies(&url.URL{Scheme: "http", Host: "example.com"}); len(cookies) != 1 {
+				t.Errorf("the jar has %v", cookies)
+			}
+			c.Close(1000, "")
+			<-s.closed
+		})
+	})
+	t.Run("concurrent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var g ws.Group
+			u := &ws.Upgrader{}
+			h := u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+				return ws.Events{OnOpen: func(c *ws.Conn) error { g.Add(c); return nil }}, nil
+			})
+			const n = 50
+			sides := make([]*dialSide, n)
+			var wg sync.WaitGroup
+			for i := range sides {
+				wg.Go(func() {
+					sides[i] = newDialSide()
+					mustDial(t, h, sides[i].events(), ws.Limits{})
+				})
+			}
+			wg.Wait()
+			synctest.Wait()
+			if g.Len() != n {
+				t.Errorf("the group has %d members", g.Len())
+			}
+			g.Broadcast(ws.Text("all"))
+			for _, s := range sides {
+				if m := <-s.got; m.String() != "all" {
+					t.Errorf("got %q", m)
+				}
+			}
+			if err := u.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for _, s := range sides {
+				<-s.closed
+			}
+			if g.Len() != 0 {
+				t.Errorf("the group has %d members at the end", g.Len())
+			}
+		})
+	})
+}

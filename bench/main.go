@@ -44,7 +44,7 @@ func run(args []string) error {
 		short     = fs.Bool("short", false, "everything, but tiny: a check that it works")
 		text      = fs.Bool("text", false, "send text messages instead of binary ones")
 		hono      = fs.Bool("hono", false, "measure Hono on Bun, Deno and Node too")
-		profile   = fs.String("profile", "", "write CPU profiles of the Go servers' measured windows to this `directory`")
+		profile   = fs.String("profile", "", "write CPU profiles of the Go servers' measured windows, and heap profiles of the idle ones, to this `directory`")
 		jsonPath  = fs.String("json", "", "write every figure of every round to this `file`")
 		mdPath    = fs.String("md", "", "write the ratios as a Markdown table to this `file`")
 		svgPath   = fs.String("svg", "", "write a plot of the ratios to this `file`")

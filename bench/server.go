@@ -135,6 +135,13 @@ func obey(line string) error {
 			return err
 		}
 		return pprof.StartCPUProfile(f)
+	case "heap":
+		f, err := os.Create(arg)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return pprof.WriteHeapProfile(f)
 	case "stop":
 		pprof.StopCPUProfile()
 	default:

@@ -294,6 +294,9 @@ func idleMemory(p *process, w work, t timing) (figures, error) {
 		return figures{}, err
 	}
 	after, err := memory(p.pid)
+	if err == nil && p.profile != "" {
+		err = p.ask("heap " + p.profile)
+	}
 	return figures{Memory: max(0, after-before) / float64(w.conns)}, err
 }
 

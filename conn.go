@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -120,11 +121,12 @@ type Conn struct {
 	limits Limits
 
 	subprotocol string
+	own         atomic.Pointer[guard] // the Factory's writer, if it must be checked at the end
 
 	// The following belong to the goroutine of run.
-	stop  error // what ended the stream
-	fault error // what OnError got
-	end   CloseEvent
+	stop  error      // what ended the stream
+	fault error      // what OnError got
+	end   CloseEvent // 1006 until it is known better
 
 	in  inbox
 	out outbox

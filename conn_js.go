@@ -17,6 +17,9 @@ import (
 // used: it does not tell the code with which the peer closed, and may lose
 // messages that came before. So Raw returns nil here.
 
+// guard is the server's.
+type guard struct{}
+
 // inbox is what the browser has received.
 type inbox struct {
 	err error // there was no valid Close frame
@@ -137,8 +140,8 @@ func (c *Conn) next() (Message, error) {
 	}
 }
 
-func (c *Conn) release() {}
-func (c *Conn) hangUp()  {}
+func (c *Conn) release()    {}
+func (c *Conn) disconnect() {}
 
 func (o *outbox) startHeart(Limits) {}
 

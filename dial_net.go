@@ -19,10 +19,7 @@ import (
 // connect dials u by way of the engine.
 func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error {
 	engine := opts.Engine
-	onPing := engine.OnPingReceived
-	engine.OnPingReceived = func(ctx context.Context, p []byte) bool {
-		return (onPing == nil || onPing(ctx, p)) && c.out.pongs()
-	}
+	engine.OnPingReceived = pongs(&c, engine.OnPingReceived)
 	client := http.Client{}
 	if engine.HTTPClient != nil {
 		client = *engine.HTTPClient
@@ -93,7 +90,7 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errNoStream
 	}
 	t.c.out.init(sock, t.c.limits)
-	t.c.in.body = body
+	t.c.in.body, t.c.in.frames = body, new(unmasked)
 	t.taken = true
 	resp.Body = (*engineSide)(t.c)
 	return resp, nil
@@ -129,3 +126,36 @@ type pipeAddr struct{}
 
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
+
+// unmasked follows the frames that a server sends, which must not be masked
+// (RFC 6455, section 5.1). The engine does not look.
+type unmasked struct {
+	head []byte // the beginning of a frame
+	left uint64 // bytes of its payload
+	bad  bool
+}
+
+var errMasked = errors.New("the server masked a frame")
+
+// pass returns how many bytes of p come before a masked frame.
+func (f *unmasked) pass(p []byte) int {
+	for n := 0; n < len(p); {
+		if f.left > 0 {
+			k := min(f.left, uint64(len(p)-n))
+			f.left -= k
+			n += int(k)
+			continue
+		}
+		f.head = append(f.head, p[n])
+		if len(f.head) == 2 && p[n]&masked != 0 {
+			f.bad = true
+			return max(0, n-1)
+		}
+		n++
+		if size, ok := frameSize(f.head); ok {
+			f.left = size - uint64(len(f.head))
+			f.head = f.head[:0]
+		}
+	}
+	return len(p)
+}

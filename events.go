@@ -143,6 +143,7 @@ func (c *Conn) run() {
 	defer c.leave()
 	defer c.onClose()
 	defer c.settle()
+	c.end.Code = websocket.StatusAbnormalClosure
 	c.out.startHeart(c.limits)
 	c.guard(c.open)
 	for c.stop == nil {
@@ -247,48 +248,58 @@ func (c *Conn) guardLate(f func()) {
 	f()
 }
 
-// settle ends the connection and works out how it ended.
+// settle works out how the connection ended, and ends it.
 func (c *Conn) settle() {
+	defer c.hangUp()
 	for c.stop == nil {
 		c.guard(c.loop)
 	}
-	c.end = c.judge(c.stop)
-	c.hangUp()
+	if code, fault := c.judge(c.stop); fault != nil {
+		c.fail(code, fault)
+	}
+}
+
+// judge says what the end of the stream means. It returns what is a fault.
+func (c *Conn) judge(err error) (websocket.StatusCode, error) {
+	var ce websocket.CloseError
+	dropped := c.out.dropped()
+	switch {
+	case errors.As(err, &ce): // the engine's only for a Close frame of the peer's
+		c.end = CloseEvent{Code: ce.Code, Reason: ce.Reason, WasClean: true}
+		if valid := strings.ToValidUTF8(ce.Reason, "\uFFFD"); valid != ce.Reason {
+			c.end.Reason, c.end.WasClean = valid, false
+			const code = websocket.StatusInvalidFramePayloadData
+			return code, &peerError{code, errors.New("the peer sent a close reason that is not UTF-8")}
+		}
+	case dropped != nil:
+		c.end.Err = dropped
+		if dropped == ErrPingTimeout || dropped == ErrWriteTimeout || dropped == ErrBufferFull {
+			return websocket.StatusInternalError, dropped
+		}
+	case c.in.err != nil:
+		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", c.in.err)
+	default:
+		const code = websocket.StatusProtocolError
+		return code, &peerError{code, err}
+	}
+	return 0, nil
+}
+
+// hangUp ends what is left of the connection but for OnClose.
+func (c *Conn) hangUp() {
+	if c.stop == nil { // a hook of the engine's called Goexit
+		c.out.drop(errGoexit)
+	}
+	c.disconnect()
+	if c.fault != nil {
+		c.end.Err = c.fault
+	}
 	cause := c.end.Err
 	if cause == nil {
 		cause = websocket.CloseError{Code: c.end.Code, Reason: c.end.Reason}
 	}
 	c.cancel(cause)
 	c.leaveGroups()
-}
-
-// judge says what the end of the stream means, and reports it if it is a fault.
-func (c *Conn) judge(err error) CloseEvent {
-	e := CloseEvent{Code: websocket.StatusAbnormalClosure}
-	var ce websocket.CloseError
-	dropped := c.out.dropped()
-	switch {
-	case errors.As(err, &ce): // the engine's only for a Close frame of the peer's
-		e.Code, e.Reason, e.WasClean = ce.Code, ce.Reason, true
-		if valid := strings.ToValidUTF8(ce.Reason, "\uFFFD"); valid != ce.Reason {
-			e.Reason, e.WasClean = valid, false
-			c.fail(websocket.StatusInvalidFramePayloadData, &peerError{websocket.StatusInvalidFramePayloadData,
-				errors.New("the peer sent a close reason that is not UTF-8")})
-		}
-	case dropped != nil:
-		if dropped == ErrPingTimeout || dropped == ErrWriteTimeout || dropped == ErrBufferFull {
-			c.fail(websocket.StatusInternalError, dropped)
-		}
-		e.Err = dropped
-	case c.in.err != nil:
-		e.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", c.in.err)
-	default:
-		c.fail(websocket.StatusProtocolError, &peerError{websocket.StatusProtocolError, err})
-	}
-	if c.fault != nil {
-		e.Err = c.fault
-	}
-	return e
 }
 
 func (c *Conn) onClose() {

@@ -102,7 +102,8 @@ func guardBelow(r *http.Request) *guard {
 // guard is a ResponseWriter that passes everything on until the upgrade, and
 // freezes then. One is Guard's own; another is what a Factory gets.
 type guard struct {
-	gate *gate // of the Factory whose writer this is; nil for Guard's own
+	gate *gate // of the Factory whose writer this is, until the upgrade; nil for Guard's own
+	conn *Conn // likewise, from the upgrade on
 
 	mu       sync.Mutex // protects the following
 	cond     sync.Cond  // signals the end of switching
@@ -149,8 +150,9 @@ func (g *guard) Header() http.Header {
 	case passing:
 		return g.w.Header()
 	case frozen:
-		if g.view == nil {
+		if g.view == nil { // a Factory's; most never come here, and are not kept
 			g.view = g.frozen.Clone()
+			g.conn.own.Store(g)
 		}
 		g.look(here("Header"))
 	}
@@ -318,8 +320,9 @@ func same(a, b http.Header) bool {
 func (g *guard) freeze(h http.Header) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.origWas = g.orig.Clone()
-	if g.view != nil { // somebody may have it
+	g.origWas = h
+	if g.view != nil { // Guard's own: somebody may have it
+		g.origWas = g.orig.Clone()
 		clear(g.view)
 		maps.Copy(g.view, h.Clone())
 	}
@@ -359,7 +362,7 @@ func (g *guard) done() {
 		}
 	}
 	g.state = finished
-	g.orig, g.origWas, g.frozen, g.seen, g.w = nil, nil, nil, nil, nil
+	g.orig, g.origWas, g.frozen, g.seen, g.w, g.reportTo = nil, nil, nil, nil, nil, nil
 	g.view = http.Header{}
 }
 
@@ -603,7 +606,8 @@ func (g *gate) open() error {
 // openGuarded is the rest of open behind Guard: the 101 goes down the chain,
 // for middleware to see, and up to Guard's writer, which keeps it.
 func (g *gate) openGuarded() error {
-	if err := g.below.begin(func(err error) { g.u.report(g.r, err) }); err != nil {
+	u, r := g.u, g.r // not g, which holds the chain's writer
+	if err := g.below.begin(func(err error) { u.report(r, err) }); err != nil {
 		err := &HandshakeError{0, err}
 		g.u.report(g.r, err)
 		return err
@@ -772,13 +776,15 @@ func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
 	c.in.br = brw.Reader
 	g.conn, g.brw = c, brw
 
-	report := func(err error) { g.u.report(c.req, err) }
+	u := g.u
+	report := func(err error) { u.report(c.req, err) }
 	if g.below != nil {
 		g.below.freeze(h)
 	} else if !g.u.Detach {
 		g.own.orig = g.w.Header()
+		c.own.Store(g.own)
 	}
-	g.own.reportTo = report
+	g.own.reportTo, g.own.conn = report, c
 	g.own.freeze(h)
 
 	var b bytes.Buffer

@@ -22,12 +22,13 @@ const wholeFrame = 64 << 10
 
 // inbox is the read side of a connection. It belongs to the goroutine of run.
 type inbox struct {
-	br    *bufio.Reader // what the engine reads from; nil when dialling
-	body  io.Reader     // to read in the socket's place; nil for the socket itself
-	early []byte        // came with the handshake's own packet
-	err   error         // of the socket
-	rest  io.Reader     // of a message that was given up
-	lent  *[]byte       // holds the message that OnMessage has, with Limits.ReuseData
+	br     *bufio.Reader // what the engine reads from; nil when dialling
+	body   io.Reader     // to read in the socket's place; nil for the socket itself
+	early  []byte        // came with the handshake's own packet
+	err    error         // of the socket
+	frames *unmasked     // follows what a server sends; nil on the server
+	rest   io.Reader     // of a message that was given up
+	lent   *[]byte       // holds the message that OnMessage has, with Limits.ReuseData
 }
 
 // engineSide is the connection that the engine gets in the socket's place.
@@ -41,16 +42,25 @@ func (s *engineSide) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	s.out.idle()
+	if s.in.frames != nil && s.in.frames.bad {
+		return 0, errMasked
+	}
 	var src io.Reader = s.out.sock
 	if s.in.body != nil {
 		src = s.in.body
 	}
 	n, err := src.Read(p)
 	s.out.busy()
-	if err != nil {
-		s.in.err = err
+	if f := s.in.frames; f != nil && n > 0 {
+		if n = f.pass(p[:n]); n == 0 {
+			return 0, errMasked
+		}
 	}
-	return n, err
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	s.in.err = err
+	return 0, err
 }
 
 func (s *engineSide) Write(p []byte) (int, error) {
@@ -58,7 +68,7 @@ func (s *engineSide) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close ends a Read of the engine's. The socket is closed by hangUp.
+// Close ends a Read of the engine's. The socket is closed by disconnect.
 func (s *engineSide) Close() error { return s.out.sock.SetReadDeadline(time.Unix(1, 0)) }
 
 func (s *engineSide) LocalAddr() net.Addr                { return s.out.sock.LocalAddr() }
@@ -158,6 +168,9 @@ func (c *Conn) readMessage() (Message, error) {
 		}
 		n, err := r.Read(b[len(b):c.enough(len(b), cap(b))])
 		b = b[:len(b)+n]
+		if err == io.EOF && c.in.err != nil {
+			err = io.ErrUnexpectedEOF // cut between two frames, which the engine takes for the end
+		}
 		whole := err == io.EOF
 		if c.limits.ReadLimit > 0 && int64(len(b)) > c.limits.ReadLimit {
 			err = c.tooBig()
@@ -239,11 +252,11 @@ func (c *Conn) tooBig() error {
 		fmt.Errorf("the peer sent a message of more than %d bytes (Limits.ReadLimit)", c.limits.ReadLimit)}
 }
 
-// hangUp writes what is queued and closes the socket. After a protocol
+// disconnect writes what is queued and closes the socket. After a protocol
 // violation, or if there is more to read, it reads on until the peer has hung up too, at most 5 s: a
 // socket that is closed with unread input resets the connection, and the peer
 // may never read our Close frame.
-func (c *Conn) hangUp() {
+func (c *Conn) disconnect() {
 	c.out.finish()
 	if c.out.dropped() != nil {
 		c.end.WasClean = false

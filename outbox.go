@@ -97,15 +97,9 @@ func (o *outbox) init(sock net.Conn, l Limits) {
 // send queues a message.
 func (o *outbox) send(engine *websocket.Conn, m Message, wait bool) error {
 	o.mu.Lock()
-	for o.size() >= o.sendBuffer && !o.closed.Load() {
-		if !wait {
-			o.mu.Unlock()
-			return ErrBufferFull
-		}
-		if err := o.waitForRoom(); err != nil {
-			o.mu.Unlock()
-			return err
-		}
+	if o.size() >= o.sendBuffer && !(wait && o.waitForRoom()) && !o.closed.Load() {
+		o.mu.Unlock()
+		return ErrBufferFull
 	}
 	if o.closed.Load() {
 		o.mu.Unlock()
@@ -129,28 +123,27 @@ func (o *outbox) send(engine *websocket.Conn, m Message, wait bool) error {
 	return nil
 }
 
-// waitForRoom waits until bytes have left or nothing has moved for the write
-// timeout. It is called, and returns, with the mutex held.
-func (o *outbox) waitForRoom() error {
+// waitForRoom waits at most the write timeout, and reports whether there is
+// room. It is called, and returns, with the mutex held.
+func (o *outbox) waitForRoom() bool {
 	o.flush()
-	if o.size() < o.sendBuffer || o.closed.Load() {
-		return nil
-	}
-	if o.room == nil {
-		o.room = make(chan struct{})
-	}
-	room := o.room
-	o.mu.Unlock()
 	t := time.NewTimer(o.timeout)
 	defer t.Stop()
-	var err error
-	select {
-	case <-room:
-	case <-t.C:
-		err = ErrBufferFull
+	for o.size() >= o.sendBuffer && !o.closed.Load() {
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+			o.mu.Lock()
+		case <-t.C:
+			o.mu.Lock()
+			return o.size() < o.sendBuffer
+		}
 	}
-	o.mu.Lock()
-	return err
+	return true
 }
 
 func (o *outbox) size() int {
@@ -358,9 +351,13 @@ func frameSize(b []byte) (uint64, bool) {
 	return head + n, true
 }
 
-// pongs reports whether there is room for a pong. A peer that floods pings and
-// reads nothing gets none above the limit.
-func (o *outbox) pongs() bool { return o.buffered() < o.sendBuffer+batch }
+// pongs returns an OnPingReceived that calls the user's. A peer that floods
+// pings and reads nothing gets no pongs above a limit.
+func pongs(c **Conn, onPing func(context.Context, []byte) bool) func(context.Context, []byte) bool {
+	return func(ctx context.Context, p []byte) bool {
+		return (onPing == nil || onPing(ctx, p)) && (*c).out.buffered() < (*c).out.sendBuffer+batch
+	}
+}
 
 // idle is called before the connection's goroutine waits for input.
 func (o *outbox) idle() {

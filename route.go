@@ -197,7 +197,7 @@ func fill(path string, params map[string]string) (string, error) {
 	used := make(map[string]bool)
 	for rest := path; rest != ""; {
 		before, wild, after := cutWildcard(rest)
-		b.WriteString(before)
+		b.WriteString((&url.URL{Path: before}).EscapedPath())
 		rest = after
 		if wild == "" || wild == "$" {
 			continue

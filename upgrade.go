@@ -112,15 +112,19 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	if err != nil {
 		return err
 	}
-	if !u.Detach {
-		defer g.own.done()
+	life := func() { // without g, which holds net/http's buffers
+		defer func() {
+			if own := c.own.Load(); own != nil {
+				own.done()
+			}
+		}()
 		c.run()
-		return nil
 	}
-	go func() {
-		defer g.own.done()
-		c.run()
-	}()
+	if u.Detach {
+		go life()
+	} else {
+		life()
+	}
 	return nil
 }
 
@@ -128,10 +132,7 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
 	defer func() { u.exit(c) }() // also when the Factory panics
 	opts := u.Engine
-	onPing := opts.OnPingReceived
-	opts.OnPingReceived = func(ctx context.Context, p []byte) bool {
-		return (onPing == nil || onPing(ctx, p)) && g.conn.out.pongs()
-	}
+	opts.OnPingReceived = pongs(&c, opts.OnPingReceived)
 	engine, err := websocket.Accept(g, g.r, &opts)
 	if g.refusal != nil {
 		return nil, g.refusal

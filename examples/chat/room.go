@@ -402,6 +402,8 @@ type room struct {
 	group   ws.Group
 	members map[*member]bool
 	log     []entry           // the last messages, in order
+	known   uint64            // every message up to this number has been here
+	grown   chan struct{}     // closed when known grows; nil while nobody waits for it
 	present map[string]string // who is here, on all nodes: key → name
 }
 
@@ -484,6 +486,19 @@ var errNamesEnded = errors.New("the subscription to names ended")
 
 // subscribe begins to deliver the room's messages and returns when those of the past are in.
 func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
+	// What is there now has to arrive first. The number of pending messages that NATS tells is no
+	// measure: it can be zero for a moment while some are on their way.
+	stream, err := r.hub.store.stream.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var newest uint64
+	msg, err := r.hub.store.stream.GetLastMsgForSubject(ctx, "chat."+r.name)
+	if err == nil {
+		newest = msg.Sequence
+	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, err
+	}
 	// An ordered consumer reads again what it lost: each message comes once and in order.
 	consumer, err := r.hub.store.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects:    []string{"chat." + r.name},
@@ -492,15 +507,6 @@ func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return nil, err
-	}
-	complete := make(chan struct{})
-	done := sync.OnceFunc(func() { close(complete) })
-	if info.NumPending == 0 {
-		done()
-	}
 	consume, err := consumer.Consume(func(m jetstream.Msg) {
 		meta, err := m.Metadata()
 		if err != nil {
@@ -508,9 +514,6 @@ func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
 			return
 		}
 		r.deliver(meta.Sequence.Stream, meta.Timestamp, m.Data())
-		if meta.NumPending == 0 {
-			done()
-		}
 	})
 	if err != nil {
 		return nil, err
@@ -522,13 +525,14 @@ func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
 		// If this fails, the server removes it after InactiveThreshold.
 		r.hub.store.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 	}
-	select {
-	case <-complete:
-		return stop, nil
-	case <-ctx.Done():
+	if err := r.reach(ctx, newest); err != nil {
 		stop()
-		return nil, ctx.Err()
+		return nil, err
 	}
+	r.mu.Lock()
+	r.known = max(r.known, stream.State.LastSeq) // what is between is other rooms'
+	r.mu.Unlock()
+	return stop, nil
 }
 
 // deliver adds a message to the log and sends it to everyone here.
@@ -548,6 +552,32 @@ func (r *room) deliver(seq uint64, at time.Time, data []byte) {
 		r.log = r.log[1:]
 	}
 	r.group.Broadcast(encode(r.log[len(r.log)-1:]))
+	r.known = max(r.known, seq)
+	if r.grown != nil {
+		close(r.grown)
+		r.grown = nil
+	}
+}
+
+// reach waits until every message up to seq has been here.
+func (r *room) reach(ctx context.Context, seq uint64) error {
+	for {
+		r.mu.Lock()
+		if r.known >= seq {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.grown == nil {
+			r.grown = make(chan struct{})
+		}
+		grown := r.grown
+		r.mu.Unlock()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // encode makes one message of many; Broadcast and history share it.
@@ -564,7 +594,16 @@ func encode(log []entry) ws.Message {
 //
 // History and live messages meet without a gap and without a duplicate: history is sent in pieces and
 // without the lock, so that nobody waits for a slow newcomer, until under the lock none is left.
+//
+// Who saw more on another node than this one has yet waits for it, or it would see that again.
 func (r *room) join(m *member) error {
+	if m.resume {
+		ctx, cancel := context.WithTimeout(m.conn.Context(), natsWait)
+		defer cancel()
+		if err := r.reach(ctx, m.after); err != nil {
+			return websocket.CloseError{Code: websocket.StatusTryAgainLater, Reason: "this node has not seen that number yet"}
+		}
+	}
 	r.mu.Lock()
 	after, resumed := r.position(m)
 	r.mu.Unlock()

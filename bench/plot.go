@@ -18,7 +18,7 @@ func (rep *report) plot() ([]byte, error) {
 		if w.inflight == 0 || w.deflate || w.tls {
 			continue
 		}
-		names = append(names, fmt.Sprintf("%s, %d in flight", inWords(w.size), w.inflight))
+		names = append(names, fmt.Sprintf("%s × %d", inWords(w.size), w.inflight))
 		for i, server := range servers {
 			x := rep.ratio(w.name, server, w.shows[0]).median
 			if math.IsNaN(x) || math.IsInf(x, 0) {
@@ -31,7 +31,7 @@ func (rep *report) plot() ([]byte, error) {
 		return nil, fmt.Errorf("nothing to plot: no echo was measured")
 	}
 	opt := charts.NewBarChartOptionWithData(values)
-	opt.Title.Text = fmt.Sprintf("Server CPU time per message echoed, in relation to %s (less is better)", reference)
+	opt.Title.Text = fmt.Sprintf("Server CPU time per message echoed, in relation to %s (size × messages in flight; less is better)", reference)
 	opt.CategoryAxis.Labels = names
 	opt.Legend.SeriesNames = servers
 	opt.Legend.Offset = charts.OffsetStr{Top: "30"}

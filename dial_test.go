@@ -17,6 +17,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -305,6 +306,7 @@ func TestDialNoAnswer(t *testing.T) {
 		{"refused", nil, false, nil},
 		{"hang_up", hangUp, false, io.EOF},
 		{"cancelled", hang, true, context.Canceled},
+		{"cancelled_before", nil, true, context.Canceled},
 	} {
 		t.Run("D1_"+tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -315,7 +317,10 @@ func TestDialNoAnswer(t *testing.T) {
 				defer srv.Close()
 				addr = srv.Listener.Addr().String()
 			}
-			if tt.cancel {
+			switch {
+			case tt.cancel && tt.handler == nil:
+				cancel()
+			case tt.cancel:
 				go func() { <-started; cancel() }()
 			}
 			_, err := ws.Dial(ctx, "ws://"+addr, ws.Events{}, nil)
@@ -325,6 +330,15 @@ func TestDialNoAnswer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("D1_transport_without_a_stream", func(t *testing.T) {
+		srv := httptest.NewServer(dialEcho(&ws.Upgrader{}))
+		defer srv.Close()
+		_, err := ws.Dial(t.Context(), srv.URL, ws.Events{}, &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: noStream{}}}})
+		var e *ws.HandshakeError
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), "Transport") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("D1_deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -361,6 +375,17 @@ func TestDialNoAnswer(t *testing.T) {
 			}
 		})
 	})
+}
+
+// noStream is a Transport whose bodies can't be written to.
+type noStream struct{}
+
+func (noStream) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		resp.Body = struct{ io.ReadCloser }{resp.Body}
+	}
+	return resp, err
 }
 
 func TestDialContext(t *testing.T) {
@@ -867,14 +892,33 @@ func TestDialMessages(t *testing.T) {
 	t.Parallel()
 	u := &ws.Upgrader{Limits: ws.Limits{ReadLimit: -1}}
 	plain, secure := httptest.NewServer(dialEcho(u)), httptest.NewTLSServer(dialEcho(u))
-	t.Cleanup(func() { plain.Close(); secure.Close() })
+	h2 := httptest.NewUnstartedServer(dialEcho(u))
+	h2.EnableHTTP2 = true
+	h2.StartTLS()
+	unix := httptest.NewUnstartedServer(dialEcho(u))
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Listener.Close()
+	unix.Listener = l
+	unix.Start()
+	overUnix := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	t.Cleanup(func() { plain.Close(); secure.Close(); h2.Close(); unix.Close() })
+	squeeze := &ws.Upgrader{Limits: ws.Limits{ReadLimit: -1}, Engine: websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover}}
 	for _, tt := range []struct {
 		name, url string
 		opts      ws.DialOptions
 	}{
 		{"tcp", plain.URL, ws.DialOptions{}},
 		{"tls", secure.URL, ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: secure.Client()}}},
+		{"tls_beside_http2", h2.URL, ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: h2.Client()}}},
+		{"unix", "ws://test", ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: overUnix}}}},
 		{"memory", "ws://test", ws.DialOptions{Handler: dialEcho(u)}},
+		{"compressed", "ws://test", ws.DialOptions{Handler: dialEcho(squeeze), Engine: websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover}}},
 		{"reuse", plain.URL, ws.DialOptions{Limits: ws.Limits{ReuseData: true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -894,7 +938,11 @@ func TestDialMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 16 << 20} {
+			sizes := []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 16 << 20}
+			if tt.name == "compressed" {
+				sizes = sizes[:len(sizes)-1]
+			}
+			for i, n := range sizes {
 				m := ws.Message{Type: websocket.MessageText, Data: bytes.Repeat([]byte{byte('a' + i)}, n)}
 				if i%2 == 1 {
 					m.Type, m.Data = websocket.MessageBinary, bytes.Repeat([]byte{0xff, byte(i)}, n)[:n]

@@ -62,6 +62,7 @@ func TestRouteURL(t *testing.T) {
 		{"param_missing", "/rooms/{room}/ws", "http://h", nil, `error:"room" /rooms/{room}/ws`},
 		{"param_unknown", "/rooms/ws", "http://h", room("1"), `error:"room" /rooms/ws`},
 		{"param_of_a_literal", "/ü x/{room}", "http://h", room("a/b"), "ws://h/%C3%BC%20x/a%2Fb"},
+		{"literal_escaped", "/a%20b%25/{room}", "http://h", room("x"), "ws://h/a%20b%25/x"}, // http.ServeMux knows it so
 		{"several", "/{a}/{room}", "http://h", &ws.DialOptions{Params: map[string]string{"room": "1", "a": "2"}}, "ws://h/2/1"},
 		{"several_unknown", "/{a}/{room}", "http://h", &ws.DialOptions{Params: map[string]string{"room": "1", "a": "2", "b": ""}}, `error:"b" /{a}/{room}`},
 		{"twice", "/{room}/{room}", "http://h", room("1"), "ws://h/1/1"},
@@ -111,6 +112,7 @@ func TestRouteServeMux(t *testing.T) {
 		{"/rooms/{name}/ws", "..."},
 		{"/rooms/{name}/ws", "ws"},
 		{"/ü/{name}", "a/b"},
+		{"/a%20b%25/{name}", "a/b"},
 		{"/files/{name...}", "a/b c/%/ü"},
 		{"/files/{name...}", ""},
 		{"/{name}/{$}", "a b"},

@@ -753,8 +753,10 @@ func (g *gate) hijack() (conn net.Conn, brw *bufio.ReadWriter, err error) {
 }
 
 // unfit are headers that have no place in a 101.
-var unfit = []string{"Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Trailer",
-	"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te"}
+var unfit = map[string]bool{
+	"Content-Length": true, "Content-Type": true, "Content-Encoding": true, "Transfer-Encoding": true, "Trailer": true,
+	"Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Te": true,
+}
 
 // take makes a Conn of the connection, writes the 101 with h and freezes the response.
 func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
@@ -789,11 +791,7 @@ func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
 
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	exclude := make(map[string]bool, len(unfit))
-	for _, k := range unfit {
-		exclude[k] = true
-	}
-	h.WriteSubset(&b, exclude)
+	h.WriteSubset(&b, unfit)
 	b.WriteString("\r\n")
 	conn.SetWriteDeadline(time.Now().Add(c.limits.WriteTimeout))
 	if _, err := conn.Write(b.Bytes()); err != nil {

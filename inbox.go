@@ -207,9 +207,10 @@ func (c *Conn) readMessage() (Message, error) {
 }
 
 // enough returns the end of the piece to read next: not more than has come, so
-// that bad UTF-8 is seen before its frame is complete.
+// that bad UTF-8 is seen before its frame is complete. (The engine never reads
+// beyond a frame. Its decompressor has a buffer of its own: what it holds can't be seen.)
 func (c *Conn) enough(from, to int) int {
-	if c.in.br == nil {
+	if c.in.br == nil || c.out.compressAt >= 0 {
 		return to
 	}
 	return min(to, from+max(1, c.in.br.Buffered()))

@@ -197,6 +197,9 @@ func fill(path string, params map[string]string) (string, error) {
 	used := make(map[string]bool)
 	for rest := path; rest != ""; {
 		before, wild, after := cutWildcard(rest)
+		if plain, err := url.PathUnescape(before); err == nil { // http.ServeMux takes both forms
+			before = plain
+		}
 		b.WriteString((&url.URL{Path: before}).EscapedPath())
 		rest = after
 		if wild == "" || wild == "$" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/seed412db446/ws/e2e/protocol/raw"
@@ -87,19 +88,22 @@ func closing(code int, reason string) raw.Frame {
 	return data(raw.Close, string(raw.ClosePayload(code, reason)))
 }
 
-// fill is text that compresses, but not to nothing.
-func fill(n int) string {
+// fill is n bytes of text that compresses, but not to nothing.
+func fill(n int) string { return filling()[:n] }
+
+var filling = sync.OnceValue(func() string {
 	var b strings.Builder
-	b.Grow(n + 32)
-	for i := uint32(1); b.Len() < n; i++ {
+	for i := uint32(1); b.Len() < 16<<20; i++ {
 		fmt.Fprintf(&b, "%d is not %x; ", i, i*2654435761)
 	}
-	return b.String()[:n]
-}
+	return b.String()
+})
 
-// noise is bytes that do not compress.
-func noise(n int) []byte {
-	b := make([]byte, n)
+// noise is n bytes that do not compress.
+func noise(n int) []byte { return noises()[:n:n] }
+
+var noises = sync.OnceValue(func() []byte {
+	b := make([]byte, 16<<20)
 	x := uint64(88172645463325252)
 	for i := range b {
 		x ^= x << 13
@@ -108,7 +112,7 @@ func noise(n int) []byte {
 		b[i] = byte(x)
 	}
 	return b
-}
+})
 
 // split cuts a message into frames of at most n bytes.
 func split(op byte, p []byte, n int) []raw.Frame {
@@ -120,7 +124,8 @@ func split(op byte, p []byte, n int) []raw.Frame {
 	return append(out, raw.Frame{Op: op, Payload: p})
 }
 
-func cases() []kase {
+// cases is the table. It is the same for every end, and nothing writes to it.
+var cases = sync.OnceValue(func() []kase {
 	var out []kase
 	for _, group := range []func() []kase{
 		framing, pings, reserved, fragments, utf8Sequences, utf8Early, closes, lengths, masks, limits, sizes, early, deflates,
@@ -128,7 +133,7 @@ func cases() []kase {
 		out = append(out, group()...)
 	}
 	return out
-}
+})
 
 // framing: every form of the length, at once and octet by octet.
 func framing() []kase {
@@ -530,6 +535,30 @@ func closes() []kase {
 		kase{name: "close/no Close frame, the stream ends", rfc: "6455 7.1.5", open: true, steps: frames(data(raw.Text, "x")), want: one(drop(text("x")))},
 		kase{name: "close/the stream ends inside a header", rfc: "6455 7.1.5", open: true, steps: []step{{frames: []raw.Frame{data(raw.Text, "x")}}, {frames: []raw.Frame{{Op: raw.Text, Claim: 5}}}}, want: []outcome{drop(text("x")), fail(1002, text("x"))}},
 		kase{name: "close/the stream ends inside a message", rfc: "6455 7.1.5", open: true, steps: frames(begin(raw.Text, "x")), want: one(drop())})
+	// A message that is cut off is none, wherever it was cut and whatever came before it.
+	for _, n := range []int{10, 1000, 65536, 65537, 1 << 20} {
+		for _, missing := range []int{1, n / 2, n - 1, n} {
+			for _, k := range []struct {
+				name   string
+				before []raw.Frame
+				got    []event
+			}{
+				{"alone", nil, nil},
+				{"after a message", []raw.Frame{data(raw.Text, "x")}, []event{text("x")}},
+				{"after a pong", []raw.Frame{data(raw.Pong, "x")}, nil},
+				{"in its second fragment", []raw.Frame{begin(raw.Binary, "x")}, nil},
+			} {
+				f := raw.Frame{Op: raw.Binary, Payload: noise(n), Missing: missing}
+				if k.name == "in its second fragment" {
+					f.Op = raw.Continuation
+				}
+				out = append(out, kase{
+					name: fmt.Sprintf("close/cut off/%d of %d missing/%s", missing, n, k.name), rfc: "6455 7.1.5", open: true,
+					steps: []step{{frames: append(k.before[:len(k.before):len(k.before)], f)}}, want: one(drop(k.got...)),
+				})
+			}
+		}
+	}
 	return out
 }
 

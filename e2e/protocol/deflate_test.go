@@ -289,6 +289,18 @@ func deflates() []kase {
 		},
 	})
 
+	for _, n := range []int{100, 70000} {
+		for _, missing := range []int{1, 50} {
+			out = append(out, kase{
+				name: fmt.Sprintf("deflate/cut off/%d of %d missing", missing, n), rfc: "6455 7.1.5", offer: "permessage-deflate", open: true, want: one(drop()),
+				deflate: func(d *deflate) []step {
+					f := d.message(raw.Binary, string(noise(n)), 0)
+					f[0].Missing = missing
+					return frames(f...)
+				},
+			})
+		}
+	}
 	for _, v := range invalid {
 		out = append(out, kase{
 			name: "deflate/utf8/" + v.name, rfc: "6455 8.1", offer: "permessage-deflate", want: one(fail(1007)),

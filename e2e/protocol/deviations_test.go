@@ -9,6 +9,9 @@ var engineFaults = list(
 	deviation{pattern: "deflate/block with BFINAL, then another message*", why: "the engine leaves the tail of a message with BFINAL, and takes it for a header"},
 )
 
+// The engine alone answers an offer of permessage-deflate.
+var engineOfferFaults = looseOffers
+
 var engineClientFaults = list(
 	deviation{pattern: "mask/wrong way*", why: "the engine takes masked frames for plain ones"},
 )
@@ -62,6 +65,11 @@ func list(parts ...any) []deviation {
 
 var coderDeviations = list(
 	noUTF8, topBit,
+	deviation{pattern: "close/cut off/10 of 10 *", why: "cut off right after a header, it is taken for whole"},
+	deviation{pattern: "close/cut off/1000 of 1000 *", why: "cut off right after a header, it is taken for whole"},
+	deviation{pattern: "close/cut off/65536 of 65536 *", why: "cut off right after a header, it is taken for whole"},
+	deviation{pattern: "close/cut off/65537 of 65537 *", why: "cut off right after a header, it is taken for whole"},
+	deviation{pattern: "close/cut off/1048576 of 1048576 *", why: "cut off right after a header, it is taken for whole"},
 	deviation{pattern: "close/reason not UTF-8/*", why: "the reason is not checked and echoed"},
 	deviation{pattern: "close/reason cut *", why: "the reason is not checked and echoed"},
 	deviation{pattern: "close/the stream ends inside a *", why: "the end of the stream between two fragments, or after a header, is taken for the message's end"},
@@ -71,6 +79,7 @@ var coderDeviations = list(
 
 var coderDeflateDeviations = list(
 	noUTF8Deflate, looseOffers,
+	deviation{pattern: "deflate/cut off/*", why: "the part that is there is taken for the message", maybe: true},
 	deviation{pattern: "deflate/invalid/*", why: "dropped without a Close frame, or the part that is there is taken for the message"},
 	deviation{pattern: "deflate/reference into the message before, which is gone", why: "dropped without a Close frame"},
 	deviation{pattern: "deflate/block with BFINAL, then another message*", why: "the tail of a message with BFINAL is left over"},
@@ -104,6 +113,7 @@ var gwsDeviations = list(
 	deviation{pattern: "utf8/invalid/*/with a ping between frames", why: "text is checked when the message is whole", maybe: true},
 	deviation{pattern: "length/top bit*", why: "panics, or drops without a Close frame", hangs: true},
 	deviation{pattern: "length/control *", why: "refused with 1009"},
+	deviation{pattern: "close/cut off/*", why: "answers the end of the stream with a Close frame"},
 	deviation{pattern: "close/no Close frame*", why: "answers the end of the stream with a Close frame"},
 	deviation{pattern: "close/the stream ends inside a *", why: "answers the end of the stream with a Close frame"},
 	deviation{pattern: "limit/4 MiB*", why: "the 1009 may be lost: it hangs up on what was not read", maybe: true},
@@ -111,6 +121,7 @@ var gwsDeviations = list(
 
 var gwsDeflateDeviations = list(
 	anyOffer, reservedBitsDeflate,
+	deviation{pattern: "deflate/cut off/*", why: "answers the end of the stream with a Close frame"},
 	deviation{pattern: "deflate/refused offer/permessage-deflate-not", why: "any name that begins so is accepted"},
 	deviation{pattern: "deflate/invalid/*", why: "refused with 1011"},
 	deviation{pattern: "deflate/payload of nothing*", why: "refused with 1011"},
@@ -131,6 +142,7 @@ var coderClientDeviations = list(
 
 var coderClientDeflateDeviations = list(
 	coderClientDeviations, noUTF8Deflate,
+	deviation{pattern: "deflate/cut off/*", why: "the part that is there is taken for the message", maybe: true},
 	deviation{pattern: "deflate/invalid/*", why: "dropped without a Close frame, or the part that is there is taken for the message"},
 	deviation{pattern: "deflate/reference into the message before, which is gone", why: "dropped without a Close frame"},
 	deviation{pattern: "deflate/block with BFINAL, then another message*", why: "the tail of a message with BFINAL is left over"},

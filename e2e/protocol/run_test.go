@@ -89,6 +89,9 @@ func run(t *testing.T, ep endpoint) {
 					used[i]++
 				}
 			}
+			if k.large && testing.Short() {
+				continue
+			}
 			t.Run(k.name, func(t *testing.T) {
 				if !k.large {
 					t.Parallel()

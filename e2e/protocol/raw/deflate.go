@@ -134,7 +134,7 @@ type Deflater struct {
 // bits it uses no back references at all.
 func NewDeflater(fresh bool, windowBits int) *Deflater {
 	d := &Deflater{fresh: fresh}
-	level := flate.BestCompression
+	level := flate.BestSpeed
 	if windowBits < 15 {
 		level = flate.HuffmanOnly
 	}

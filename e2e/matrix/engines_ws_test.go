@@ -14,6 +14,9 @@ var (
 	guarded = engine{name: "ws with Guard", route: wsRoute, guard: ws.Guard}
 )
 
+// plainGuarded is another package's upgrade behind Guard.
+var plainGuarded = engine{name: "the plain engine behind Guard", route: plainEngine.route, guard: ws.Guard}
+
 var errCallback = errors.New("a callback's panic")
 
 func wsRoute(s *site, v variant) http.HandlerFunc {

@@ -43,6 +43,20 @@ func TestMatrixWithoutGuard(t *testing.T) {
 	})
 }
 
+// TestMatrixPlainBehindGuard proves G7: behind Guard the plain engine does
+// what it does without, good or bad.
+func TestMatrixPlainBehindGuard(t *testing.T) {
+	eachRow(t, func(t *testing.T, r *row) {
+		want := r.plain
+		if want == "" {
+			want = worksAnswer
+		}
+		if got := r.run(t, plainGuarded, base, want).sentence(r); got != want {
+			t.Errorf("the plain engine behind Guard:\n got  %s\n want %s", got, want)
+		}
+	})
+}
+
 var variants = []variant{
 	{name: "detached", detach: true},
 	{name: "first message with the handshake", early: true},

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/labstack/echo/v4"
 	echomw "github.com/labstack/echo/v4/middleware"
+	"github.com/seed412db446/ws"
 	"github.com/urfave/negroni/v3"
 )
 
@@ -29,6 +30,20 @@ var timedOut = []report{
 // stackRows are stacks of four and more, as applications have them.
 var stackRows = []row{
 	{
+		name: "a second ws.Guard inside Logger, Recoverer, Compress",
+		bare: "works; logged with another status",
+		build: behindWith(func(s *site) []mw {
+			return []mw{chiLogger(s), middleware.Recoverer, middleware.Compress(5), ws.Guard}
+		}),
+		logged: " 101 ",
+	}, {
+		name:    "ws.Guard inside http.TimeoutHandler",
+		plain:   "upgrades, then hangs; server log: superfluous response.WriteHeader",
+		bare:    "fails with 500",
+		refused: "feature not supported",
+		build:   behind(timeoutHandler, ws.Guard, rsCORS()),
+		headers: []string{allowOrigin},
+	}, {
 		name: "alice: httpsnoop, secure, rs/cors, nosurf, gzhttp",
 		build: func(s *site) http.Handler {
 			mux := http.NewServeMux()

@@ -62,6 +62,9 @@ func drain(ch <-chan string) (all []string) {
 	}
 }
 
+// pass lets time pass, in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // noPings is for bubbles, whose time runs fast.
 var noPings = ws.Limits{PingInterval: -1}
 
@@ -87,7 +90,7 @@ func TestSend(t *testing.T) {
 			for range 60 {
 				io.ReadFull(w.br, make([]byte, 1))
 				w.br.Discard(w.br.Buffered())
-				time.Sleep(time.Second)
+				pass(time.Second)
 			}
 		}()
 		if err := c.SendText("b"); err != ws.ErrBufferFull {
@@ -331,7 +334,7 @@ func TestFlush(t *testing.T) {
 		r.conn.SendText("slow")
 		var got []byte
 		for range 6 {
-			time.Sleep(9 * time.Second) // WriteTimeout is 10
+			pass(9 * time.Second) // WriteTimeout is 10
 			b := []byte{0}
 			if _, err := w.Conn.Read(b); err != nil {
 				t.Fatal(err)
@@ -425,7 +428,7 @@ func TestClose(t *testing.T) {
 			if err := r.conn.SendText("late"); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("S5: Send after Close: %v", err)
 			}
-			time.Sleep(9 * time.Second) // it is not written yet
+			pass(9 * time.Second) // it is not written yet
 			got := w.collect()
 			synctest.Wait()
 			written := time.Now()
@@ -443,7 +446,7 @@ func TestClose(t *testing.T) {
 					if _, err := w.Conn.Write(b); err != nil {
 						return
 					}
-					time.Sleep(100 * time.Millisecond)
+					pass(100 * time.Millisecond)
 				}
 			}()
 			r.wait(t, u)
@@ -463,7 +466,7 @@ func TestClose(t *testing.T) {
 		synctest.Wait()
 		r.conn.SendText("queued")
 		w.send(fClose, "")
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if slices.Contains(r.log, "close") {
 			t.Error("OnClose ran before the queue had left")
 		}
@@ -562,7 +565,7 @@ func TestHeartbeat(t *testing.T) {
 				if d := time.Since(start); d != limits.PingInterval {
 					t.Errorf("pinged after %v of the bubble's time", d)
 				}
-				time.Sleep(limits.PingTimeout - time.Millisecond)
+				pass(limits.PingTimeout - time.Millisecond)
 				w.write(answer)
 			}
 			if r.conn.ReadyState() != ws.Open {
@@ -575,7 +578,7 @@ func TestHeartbeat(t *testing.T) {
 	bubble(t, "K1_input_before_the_interval_no_ping", func(t *testing.T) {
 		u, r, w, got := open(t, ws.Events{})
 		for range 10 {
-			time.Sleep(limits.PingInterval - time.Millisecond)
+			pass(limits.PingInterval - time.Millisecond)
 			w.send(fText, "x")
 		}
 		if all := drain(got); len(all) != 0 {
@@ -589,7 +592,7 @@ func TestHeartbeat(t *testing.T) {
 		b := frame(fBinary, strings.Repeat("x", 100))
 		for i := range b {
 			w.write(b[i : i+1])
-			time.Sleep(9 * time.Second)
+			pass(9 * time.Second)
 		}
 		r.conn.Close(1000, "")
 		w.send(fClose, "")
@@ -598,7 +601,7 @@ func TestHeartbeat(t *testing.T) {
 	})
 	bubble(t, "K1_long_callback", func(t *testing.T) {
 		u, r, w, got := open(t, ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			return c.Send(m)
 		}})
 		<-got // a ping, answered by a message alone
@@ -618,7 +621,7 @@ func TestHeartbeat(t *testing.T) {
 	bubble(t, "K1_never", func(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
 		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
-		time.Sleep(24 * time.Hour)
+		pass(24 * time.Hour)
 		synctest.Wait()
 		if r.conn.ReadyState() != ws.Open {
 			t.Error(r.err)
@@ -629,7 +632,7 @@ func TestHeartbeat(t *testing.T) {
 	bubble(t, "K1_socket_that_takes_nothing", func(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: limits}, newRecord()
 		link{pipe: true}.open(t, u, r.of(ws.Events{}))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		r.wait(t, u) // the ping itself can't be written
 		r.want(t, "open", "error", "close")
 		if r.err != ws.ErrWriteTimeout || r.end.Code != 1006 {
@@ -737,7 +740,7 @@ func TestShutdown(t *testing.T) {
 		r.conn.SendText("queued")
 		done := make(chan error, 1)
 		go func() { done <- u.Shutdown(context.Background()) }()
-		time.Sleep(8 * time.Second) // slow
+		pass(8 * time.Second) // slow
 		w.expect(fText, "queued")
 		w.bye(1001, "")
 		if err := <-done; err != nil {
@@ -776,7 +779,7 @@ func TestShutdown(t *testing.T) {
 		}()
 		w := link{pipe: true}.openFunc(t, u, func(http.ResponseWriter, *http.Request) (ws.Events, error) {
 			close(begun)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if len(done) > 0 {
 				t.Error("Shutdown did not wait")
 			}

@@ -850,7 +850,7 @@ func TestContext(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				u, r := &ws.Upgrader{Detach: tt.detach}, newRecord()
 				w := link{pipe: true, handler: tt.handler}.open(t, u, r.of(ws.Events{OnMessage: echo}))
-				time.Sleep(5 * time.Second) // of the bubble's time: past the timeout
+				pass(5 * time.Second) // the timeout
 				go w.send(fText, "x")
 				w.expect(fText, "x")
 				c := r.conn

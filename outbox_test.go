@@ -1,0 +1,409 @@
+//go:build !js
+
+package ws
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+)
+
+// script is a socket that takes what it is told to.
+type script struct {
+	net.Conn // nil: nothing else is called
+	mu       sync.Mutex
+	mode     byte
+	got      []byte
+	deadline time.Time
+	closed   bool
+}
+
+const (
+	takesAll   = iota
+	takesSome  // and then times out
+	takesNone  // and then times out
+	takesLate  // after a second
+	fails      // with some of it written
+	socketEnds // number of modes
+)
+
+func (s *script) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, net.ErrClosed
+	}
+	n, mode, deadline := len(p), s.mode, s.deadline
+	if mode == takesSome || mode == fails {
+		n = (n + 1) / 2
+	}
+	var err error
+	switch {
+	case mode == fails:
+		err = io.ErrClosedPipe
+	case mode == takesLate:
+		s.mu.Unlock()
+		<-time.After(time.Second)
+		s.mu.Lock()
+	case mode == takesNone:
+		n = 0
+		fallthrough
+	case n < len(p):
+		s.mu.Unlock()
+		<-time.After(time.Until(deadline))
+		s.mu.Lock()
+		err = os.ErrDeadlineExceeded
+	}
+	if s.closed {
+		return 0, net.ErrClosed
+	}
+	s.got = append(s.got, p[:n]...)
+	return n, err
+}
+
+func (s *script) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	return nil
+}
+
+func (s *script) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+func (s *script) taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.got)
+}
+
+// parse splits b into frames, unmasked, and what is left of it.
+func parse(t *testing.T, b []byte, mask bool) (frames [][]byte, rest []byte) {
+	for {
+		size, ok := frameSize(b)
+		if !ok || uint64(len(b)) < size {
+			return frames, b
+		}
+		f := slices.Clone(b[:size])
+		b = b[size:]
+		if (f[1]&0x80 != 0) != mask {
+			t.Fatalf("a frame is masked: %t", !mask)
+		}
+		if mask {
+			head := map[byte]int{126: 4, 127: 10}[f[1]&0x7f]
+			head = max(head, 2)
+			key := [4]byte(f[head:])
+			for i, c := range f[head+4:] {
+				f[head+i] = c ^ key[i&3]
+			}
+			f = f[:len(f)-4]
+			f[1] &= 0x7f
+		}
+		frames = append(frames, f)
+	}
+}
+
+// plain is a frame that is not masked.
+func plain(b0 byte, p []byte) []byte {
+	switch n := len(p); {
+	case n < 126:
+		return append([]byte{b0, byte(n)}, p...)
+	case n < 1<<16:
+		return append([]byte{b0, 126, byte(n >> 8), byte(n)}, p...)
+	default:
+		return append(binary.BigEndian.AppendUint64([]byte{b0, 127}, uint64(n)), p...)
+	}
+}
+
+// engines is the frame as the engine writes it.
+func engines(b0 byte, p []byte, mask bool) []byte {
+	f := plain(b0, p)
+	if !mask {
+		return f
+	}
+	key := [4]byte{9, 8, 7, 6}
+	f[1] |= 0x80
+	head := len(f) - len(p)
+	out := append(slices.Clone(f[:head]), key[:]...)
+	for i, c := range p {
+		out = append(out, c^key[i&3])
+	}
+	return out
+}
+
+// FuzzOutbox checks the outbox against a list of the frames that it took: what
+// arrives is that list, or a prefix of its bytes where the socket failed.
+func FuzzOutbox(f *testing.F) {
+	for i := range byte(24) { // each a mixture of everything
+		seed := []byte{i, i * 7}
+		x := uint32(i) + 1
+		for range 60 {
+			x = x*1664525 + 1013904223
+			b := byte(x >> 24)
+			if i < 12 && b%10 == 8 {
+				b = 80 // socketMode(takesAll): most seeds have a good socket
+			}
+			if i < 20 && b%10 >= 7 && x>>20&3 != 0 {
+				b -= 5 // closes late
+			}
+			seed = append(seed, b, byte(x>>16))
+		}
+		f.Add(seed)
+	}
+	f.Add([]byte{0, 0, 5, 0, 0, 9, 2, 1, 3, 0, 4, 0, 7, 3})
+	f.Add([]byte{1, 0, 5, 0, 10, 255, 10, 255, 10, 255, 4, 0, 7, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) < 2 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) { testOutbox(t, data[0], data[1], data[2:]) })
+	})
+}
+
+func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
+	sock := &script{}
+	o := &outbox{}
+	mask := flags&1 != 0
+	o.init(sock, Limits{SendBuffer: 100 + 1000*int(limit), WriteTimeout: 10 * time.Second})
+	o.mask = mask
+	var want [][]byte // not masked
+	var pending []byte
+	accepted := 0 // bytes
+	closed, good, steady, working := false, true, true, false
+	took := func(f []byte) {
+		want = append(want, f)
+		accepted += len(f)
+		if mask {
+			accepted += 4
+		}
+	}
+	for i := 0; i+1 < len(ops); i += 2 {
+		op, arg := ops[i], ops[i+1]
+		switch op % 10 {
+		case 0, 1: // send
+			p := bytes.Repeat([]byte{arg}, int(arg)*int(op/10))
+			synctest.Wait()
+			full := o.buffered() >= o.sendBuffer && !o.closing()
+			err := o.send(nil, Message{websocket.MessageType(1 + op%10), p}, false)
+			switch {
+			case full:
+				if err != ErrBufferFull {
+					t.Fatalf("a full buffer: %v", err)
+				}
+			case closed:
+				if !errors.Is(err, net.ErrClosed) {
+					t.Fatalf("after Close: %v", err)
+				}
+			case err == nil:
+				took(plain(0x81+op%10, p))
+			case good || !o.closing():
+				t.Fatalf("send: %v", err)
+			}
+		case 2, 9: // the engine writes a frame, or a piece of one
+			if len(pending) == 0 {
+				pending = engines([]byte{0x8a, 0xc1}[arg&1], bytes.Repeat([]byte{arg}, int(arg/2)*(1+int(arg&1)*4)), mask)
+				if arg&2 != 0 {
+					pending = append(pending, engines(0x8a, nil, mask)...)
+				}
+			}
+			n := min(len(pending), 1+int(op)*3)
+			dead := o.closing()
+			whole, _ := parse(t, append(slices.Clone(o.part), pending[:n]...), mask)
+			o.engineWrite(pending[:n])
+			pending = pending[n:]
+			for _, f := range whole {
+				if !dead {
+					took(f)
+				}
+			}
+		case 3: // a ping of ours
+			o.mu.Lock()
+			if !o.closed.Load() {
+				o.frame(opPing, nil)
+				o.kick()
+				took(plain(0x89, nil))
+			}
+			o.mu.Unlock()
+		case 4:
+			o.idle()
+			working = false
+		case 5:
+			o.busy()
+			working = true
+		case 6:
+			synctest.Wait()
+			if steady && !working && o.buffered() != len(o.part) {
+				t.Fatalf("%d bytes wait while the connection is idle", o.buffered())
+			}
+			<-time.After(time.Duration(arg) * 100 * time.Microsecond)
+			synctest.Wait()
+			if steady && arg > 10 && o.buffered() != len(o.part) {
+				t.Fatalf("%d bytes wait after more than 1 ms", o.buffered())
+			}
+		case 7: // a Close of ours or the engine's
+			if len(o.part) > 0 || len(pending) > 0 {
+				continue
+			}
+			reason := []string{"", "bye", "\xff"}[arg%3]
+			p := append([]byte{3, 0xe8}, reason...)
+			before := o.closing()
+			if arg&4 == 0 || !utf8.ValidString(reason) {
+				o.engineWrite(engines(0x88, p, mask))
+				if !utf8.ValidString(reason) {
+					p = []byte{1007 >> 8, 1007 & 0xff}
+				}
+			} else if o.close(1000, reason) == before {
+				t.Fatal("close is not the first, or not the second")
+			}
+			if !before {
+				took(plain(0x88, p))
+			}
+			closed = true
+		case 8:
+			sock.mu.Lock()
+			sock.mode = arg % socketEnds
+			if op/10 > 12 {
+				sock.mode = takesAll
+			}
+			good = good && (sock.mode == takesAll || sock.mode == takesLate || sock.mode == takesSome)
+			steady = steady && sock.mode == takesAll
+			sock.mu.Unlock()
+		}
+		synctest.Wait()
+		if good {
+			if n := o.buffered(); n != accepted-sock.taken()+len(o.part) && sock.mode != takesSome {
+				t.Fatalf("buffered %d, want %d of %d taken and %d of a frame's", n, accepted-sock.taken(), accepted, len(o.part))
+			}
+			if o.queue != nil && len(*o.queue) > batch && !o.draining {
+				t.Fatalf("%d bytes wait", len(*o.queue))
+			}
+		}
+	}
+	sock.mu.Lock()
+	if good {
+		sock.mode = takesAll
+	}
+	sock.mu.Unlock()
+	o.finish()
+	o.end()
+	<-time.After(time.Minute) // for a write that sleeps
+	synctest.Wait()
+	got, rest := parse(t, sock.got, mask)
+	if o.dropped() != errClosed || !good {
+		// A prefix, then an error.
+		if len(got) > len(want) {
+			t.Fatalf("%d frames, want %d at most", len(got), len(want))
+		}
+		if len(rest) > 0 && (len(got) == len(want) || want[len(got)][0] != rest[0]) {
+			t.Fatalf("%d bytes that belong to no frame", len(rest))
+		}
+		want = want[:len(got)]
+	} else if len(rest) > 0 {
+		t.Fatalf("%d bytes too many", len(rest))
+	}
+	if !slices.EqualFunc(got, want, bytes.Equal) {
+		for i := range min(len(got), len(want)) {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("frame %d of %d is %.20q (%d), want %.20q (%d)", i, len(got), got[i], len(got[i]), want[i], len(want[i]))
+			}
+		}
+		t.Fatalf("%d frames, want %d", len(got), len(want))
+	}
+	if o.buffered() != 0 && len(o.part) == 0 {
+		t.Errorf("%d bytes buffered at the end", o.buffered())
+	}
+}
+
+// TestOutbox_socket writes to a real socket with a small buffer, from many goroutines.
+func TestOutbox_socket(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sock, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sock.(*net.TCPConn).SetWriteBuffer(16 << 10)
+	o := &outbox{}
+	o.init(sock, Limits{SendBuffer: 64 << 10, WriteTimeout: time.Minute})
+	if o.raw == nil {
+		t.Fatal("a TCP socket is no plain socket")
+	}
+	const senders, n = 4, 100
+	var wg sync.WaitGroup
+	for s := range byte(senders) {
+		wg.Go(func() {
+			for i := range n {
+				p := bytes.Repeat([]byte{byte(i)}, 1+i*i%30000)
+				p[0] = s
+				if err := o.send(nil, Message{websocket.MessageBinary, p}, true); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() { // the engine, and the connection's goroutine
+		pong := engines(0x8a, []byte("pong"), false)
+		for i := range n {
+			o.busy()
+			o.engineWrite(pong[:i%6])
+			o.engineWrite(pong[i%6:])
+			o.idle()
+		}
+	})
+	go func() {
+		wg.Wait()
+		o.close(1000, "")
+		o.finish()
+		o.end()
+		sock.Close()
+	}()
+	b, err := io.ReadAll(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, rest := parse(t, b, false)
+	if len(got) != senders*n+n+1 || len(rest) > 0 || got[len(got)-1][0] != 0x88 {
+		t.Fatalf("%d frames, and %d bytes", len(got), len(rest))
+	}
+	var next [senders]int
+	for _, f := range got {
+		if f[0] != 0x82 {
+			continue
+		}
+		p := f[2:]
+		switch f[1] {
+		case 126:
+			p = f[4:]
+		case 127:
+			p = f[10:]
+		}
+		i := next[p[0]]
+		next[p[0]]++
+		if len(p) != 1+i*i%30000 || bytes.Count(p[1:], []byte{byte(i)}) != len(p)-1 {
+			t.Fatalf("message %d of sender %d has %d bytes", i, p[0], len(p))
+		}
+	}
+}

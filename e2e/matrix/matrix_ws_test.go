@@ -47,6 +47,9 @@ func TestMatrixWithoutGuard(t *testing.T) {
 // what it does without, good or bad.
 func TestMatrixPlainBehindGuard(t *testing.T) {
 	eachRow(t, func(t *testing.T, r *row) {
+		if strings.Contains(r.name, "ws.Guard") {
+			return // its own Guard leaves the work to the outer one
+		}
 		want := r.plain
 		if want == "" {
 			want = worksAnswer

@@ -12,10 +12,6 @@ var engineFaults = list(
 // The engine alone answers an offer of permessage-deflate.
 var engineOfferFaults = looseOffers
 
-var engineClientFaults = list(
-	deviation{pattern: "mask/wrong way*", why: "the engine takes masked frames for plain ones"},
-)
-
 var (
 	noUTF8 = []deviation{
 		{pattern: "utf8/invalid*", why: "text is not checked"},

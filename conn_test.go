@@ -214,9 +214,13 @@ func TestFlush(t *testing.T) {
 	bubble(t, "S2_replies_to_pipelined_messages_leave_in_one_write", func(t *testing.T) {
 		u, r := &ws.Upgrader{}, newRecord()
 		var group ws.Group
+		wait := make(chan struct{})
 		w, writes := open(t, u, r.of(ws.Events{
 			OnOpen: func(c *ws.Conn) error { group.Add(c); return nil },
 			OnMessage: func(c *ws.Conn, m ws.Message) error {
+				if m.String() == "25" {
+					<-wait
+				}
 				group.Broadcast(ws.Text("others'"))
 				return c.Send(m)
 			}}))
@@ -227,6 +231,11 @@ func TestFlush(t *testing.T) {
 		}
 		before := time.Now()
 		w.write(in)
+		synctest.Wait()
+		if writes.Load() != 0 {
+			t.Error("something left while there was input")
+		}
+		close(wait)
 		synctest.Wait()
 		all := drain(got)
 		if len(all) != 100 || all[1] != "\x810" || all[99] != "\x8149" || writes.Load() != 1 || !time.Now().Equal(before) {
@@ -483,7 +492,13 @@ func TestClose(t *testing.T) {
 			w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
 			synctest.Wait()
 			before := time.Now()
-			w.send(fClose, "") // and reads nothing
+			r.conn.SendText("queued, and taken slowly")
+			go func() {
+				for err := error(nil); err == nil; _, err = w.Conn.Read([]byte{0}) {
+					pass(time.Second)
+				}
+			}()
+			w.send(fClose, "")
 			r.wait(t, u)
 			if d := time.Since(before); d != min(timeout, 5*time.Second) || r.end.WasClean {
 				t.Errorf("after %v of the bubble's time: %+v", d, r.end)
@@ -521,6 +536,8 @@ func TestClose(t *testing.T) {
 				receive(t, got)
 			}
 			w.send(fClose, closing(1000, ""))
+			for range got {
+			}
 			r.wait(t, u)
 			wg.Wait()
 			r.want(t, "open", "message x", "close")

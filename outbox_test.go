@@ -218,7 +218,7 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 			if len(pending) == 0 {
 				pending = engines([]byte{0x8a, 0xc1}[arg&1], bytes.Repeat([]byte{arg}, int(arg/2)*(1+int(arg&1)*4)), mask)
 				if arg&2 != 0 {
-					pending = append(pending, engines(0x8a, nil, mask)...)
+					pending = append(pending, engines(0x8a, make([]byte, 100), mask)...)
 				}
 			}
 			n := min(len(pending), 1+int(op)*3)

@@ -232,6 +232,17 @@ var checks = []struct {
 		}
 		return nil
 	}},
+	{"no_WebSocket", func() error { // as in Node before 22
+		was := js.Global().Get("WebSocket")
+		defer js.Global().Set("WebSocket", was)
+		js.Global().Set("WebSocket", js.Undefined())
+		c, err := ws.Dial(context.Background(), base+"/echo", ws.Events{}, nil)
+		var he *ws.HandshakeError
+		if !errors.As(err, &he) || c != nil {
+			return fmt.Errorf("got %v, %v", c != nil, err)
+		}
+		return nil
+	}},
 	{"subprotocol_and_query", func() error {
 		e, err := dial("/query?a=1", func(_ *ws.Events, opts *ws.DialOptions) {
 			opts.Engine.Subprotocols, opts.Query = []string{"x", "b"}, url.Values{"b": {"ü&"}}

@@ -235,6 +235,7 @@ func TestDialRefused(t *testing.T) {
 		{"shutdown", dialEcho(shut), 503, "shutting down"},
 		{"not_found", http.NotFoundHandler(), 404, "404 page not found"},
 		{"page", answer(200, "<html>"), 200, "<html>"},
+		{"prefix", answer(400, "ws: what?\n"), 400, "what?"}, // which this package's servers write
 		{"long", answer(418, strings.Repeat("teapot ", 100_000)), 418, "teapot teapot"},
 		{"empty", answer(502, ""), 502, ""},
 	} {
@@ -244,8 +245,8 @@ func TestDialRefused(t *testing.T) {
 			if !errors.As(err, &e) || e.Status != tt.status || e.Err == nil || !strings.Contains(e.Err.Error(), tt.body) {
 				t.Errorf("got %#v: %v; want status %d and %q", e, err, tt.status, tt.body)
 			}
-			if e != nil && len(e.Error()) > 4<<10 {
-				t.Errorf("the error has %d bytes", len(e.Error()))
+			if s := err.Error(); len(s) > 4<<10 || strings.Count(s, "ws: ") != 1 {
+				t.Errorf("the error has %d bytes: %.100s", len(s), s)
 			}
 		}
 		t.Run("D1_"+tt.name, func(t *testing.T) {
@@ -273,7 +274,7 @@ func TestDialRefused(t *testing.T) {
 			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				conn, brw, _ := http.NewResponseController(w).Hijack()
 				defer conn.Close()
-				io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n")
+				io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\nno WebSocket")
 				_, err := io.Copy(io.Discard, brw)
 				hungUp <- err
 			})

@@ -3,15 +3,18 @@
 package ws_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
@@ -69,6 +72,7 @@ func TestRouteURL(t *testing.T) {
 
 		{"rest", "/files/{room...}", "http://h", room("a/b c/ü"), "ws://h/files/a/b%20c/%C3%BC"},
 		{"rest_empty", "/files/{room...}", "http://h", room(""), "ws://h/files/"},
+		{"rest_missing", "/files/{room...}", "http://h", nil, `error:"room"`},
 		{"rest_dots", "/files/{room...}", "http://h", room("a/../b"), `error:"a/../b"`},
 		{"end", "/ws/{$}", "http://h", nil, "ws://h/ws/"},
 		{"end_and_param", "/{room}/{$}", "http://h", room("$"), "ws://h/$/"},
@@ -122,17 +126,17 @@ func TestRouteServeMux(t *testing.T) {
 				rt := ws.Route[routeIn, string]{Path: tt.path}
 				mux := http.NewServeMux()
 				mux.HandleFunc("GET "+rt.Path, ws.Upgrade(rt.Factory(func(_ http.ResponseWriter, r *http.Request) (ws.RouteEvents[routeIn, string], error) {
-					return ws.RouteEvents[routeIn, string]{OnOpen: func(c *ws.RouteConn[string]) error { return c.Send(r.PathValue("name")) }}, nil
+					return ws.RouteEvents[routeIn, string]{OnOpen: func(c *ws.RouteConn[string]) error { return c.Send(r.PathValue("name") + "?" + r.URL.RawQuery) }}, nil
 				})))
 				got, closed := make(chan string, 1), make(chan bool)
 				c, err := rt.Dial(t.Context(), "http://test", ws.RouteEvents[string, routeIn]{
 					OnMessage: func(_ *ws.RouteConn[routeIn], s string) error { got <- s; return nil },
 					OnClose:   func(*ws.RouteConn[routeIn], ws.CloseEvent) { close(closed) },
-				}, &ws.DialOptions{Handler: ws.Guard(mux), Params: map[string]string{"name": tt.value}})
+				}, &ws.DialOptions{Handler: ws.Guard(mux), Params: map[string]string{"name": tt.value}, Query: url.Values{"q": {"1"}}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if s := <-got; s != tt.value {
+				if s := <-got; s != tt.value+"?q=1" {
 					t.Errorf("the handler got %q", s)
 				}
 				c.Close(1000, "")
@@ -367,6 +371,26 @@ func TestRouteCodec(t *testing.T) {
 		if err := <-server.fault; !strings.Contains(err.Error(), "not shouted") {
 			t.Errorf("OnError got %v", err)
 		}
+	})
+}
+
+func TestRouteTrySend(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		h := dialRaw("", func(net.Conn, *bufio.Reader) { <-stop })
+		client := newRouteSide[routeOut, routeIn]()
+		c, err := ws.Route[routeIn, routeOut]{Path: "/"}.Dial(t.Context(), "ws://test", client.events(), &ws.DialOptions{Handler: h, Limits: ws.Limits{SendBuffer: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Send(routeIn{1})
+		begin := time.Now()
+		if err := c.TrySend(routeIn{2}); err != ws.ErrBufferFull || time.Since(begin) != 0 {
+			t.Errorf("S1: TrySend: %v after %v", err, time.Since(begin))
+		}
+		close(stop)
+		<-client.closed
 	})
 }
 

@@ -1,0 +1,3 @@
+// Package browsers drives real browsers against package ws: Chromium by the DevTools protocol, and
+// Firefox by WebDriver BiDi.
+package browsers

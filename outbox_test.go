@@ -181,9 +181,9 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 	mask := flags&1 != 0
 	o.init(sock, Limits{SendBuffer: 100 + 1000*int(limit), WriteTimeout: 10 * time.Second})
 	o.mask = mask
-	var want [][]byte // not masked
-	var pending []byte
-	accepted := 0 // bytes
+	var want [][]byte        // not masked
+	var pending, part []byte // of the engine's
+	accepted := 0            // bytes
 	closed, good, steady, working := false, true, true, false
 	took := func(f []byte) {
 		want = append(want, f)
@@ -223,7 +223,8 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 			}
 			n := min(len(pending), 1+int(op)*3)
 			dead := o.closing()
-			whole, _ := parse(t, append(slices.Clone(o.part), pending[:n]...), mask)
+			var whole [][]byte
+			whole, part = parse(t, append(slices.Clone(part), pending[:n]...), mask)
 			o.engineWrite(pending[:n])
 			pending = pending[n:]
 			for _, f := range whole {
@@ -326,6 +327,21 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 	}
 	if o.buffered() != 0 && len(o.part) == 0 {
 		t.Errorf("%d bytes buffered at the end", o.buffered())
+	}
+}
+
+func TestOutbox_lengths(t *testing.T) {
+	t.Parallel()
+	for _, mask := range []bool{false, true} {
+		for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 65537} {
+			o := &outbox{mask: mask}
+			p := bytes.Repeat([]byte("x"), n)
+			o.frame(opText, p)
+			got, rest := parse(t, *o.queue, mask)
+			if len(got) != 1 || len(rest) != 0 || !bytes.Equal(got[0], plain(0x81, p)) {
+				t.Errorf("%d bytes, masked=%t: %d frames and %d bytes", n, mask, len(got), len(rest))
+			}
+		}
 	}
 }
 

@@ -493,11 +493,13 @@ func TestClose(t *testing.T) {
 			synctest.Wait()
 			before := time.Now()
 			r.conn.SendText("queued, and taken slowly")
-			go func() {
+			var slow sync.WaitGroup
+			slow.Go(func() {
 				for err := error(nil); err == nil; _, err = w.Conn.Read([]byte{0}) {
 					pass(time.Second)
 				}
-			}()
+			})
+			defer slow.Wait()
 			w.send(fClose, "")
 			r.wait(t, u)
 			if d := time.Since(before); d != min(timeout, 5*time.Second) || r.end.WasClean {

@@ -31,8 +31,12 @@ func TestGroup(t *testing.T) {
 		open := func() (*wire, *ws.Conn) {
 			w := link{}.open(t, u, ws.Events{
 				OnOpen: func(c *ws.Conn) error {
+					before := slices.Collect(g.All())
 					g.Add(c)
 					g.Add(c) // no change
+					if n := len(slices.Collect(g.All())); n != len(before)+1 {
+						t.Errorf("All has %d members after %d", n, len(before))
+					}
 					conns <- c
 					return nil
 				},

@@ -47,8 +47,12 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 		return errors.New("ws: DialOptions.Handler can't be dialled in the browser")
 	}
 	defer func() {
-		if e, ok := recover().(js.Error); ok {
+		switch e := recover().(type) {
+		case nil:
+		case error: // a js.Error; a *js.ValueError where there is no WebSocket
 			err = &HandshakeError{Err: e}
+		default:
+			panic(e)
 		}
 	}()
 	protocols := make([]any, len(opts.Engine.Subprotocols))

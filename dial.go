@@ -66,7 +66,7 @@ func dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Co
 		return nil, err
 	}
 	if u.Host == "" {
-		return nil, fmt.Errorf("ws: can't dial %q: it has no host", rawURL)
+		return nil, fmt.Errorf("ws: can't dial %q: it has no host", u.Redacted())
 	}
 	cctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &Conn{ev: ev, ctx: cctx, cancel: cancel, limits: opts.Limits.withDefaults()}

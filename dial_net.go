@@ -24,7 +24,7 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 	if engine.HTTPClient != nil {
 		client = *engine.HTTPClient
 	}
-	t := &tap{c: c, next: client.Transport}
+	t := &tap{ctx: ctx, c: c, next: client.Transport}
 	if t.next == nil {
 		t.next = http.DefaultTransport
 	}
@@ -35,6 +35,10 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 	engine.HTTPClient = &client
 
 	conn, resp, err := websocket.Dial(ctx, u.String(), &engine)
+	if t.taken && !t.stop() && err == nil {
+		conn.CloseNow()
+		err = ctx.Err()
+	}
 	if err != nil {
 		if t.taken {
 			c.out.sock.Close()
@@ -61,10 +65,12 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 // tap is a Transport that takes the connection of a 101 for c and gives the
 // engine c's side of it.
 type tap struct {
+	ctx   context.Context // Dial's
 	c     *Conn
 	next  http.RoundTripper
 	req   *http.Request
 	taken bool
+	stop  func() bool // ends ctx's say in the connection
 }
 
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -92,6 +98,7 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.c.out.init(sock, t.c.limits)
 	t.c.in.body, t.c.in.frames = body, new(unmasked)
 	t.taken = true
+	t.stop = context.AfterFunc(t.ctx, func() { (*engineSide)(t.c).Close() })
 	resp.Body = (*engineSide)(t.c)
 	return resp, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -212,7 +213,7 @@ func (c *Conn) returned(err error) {
 		if cerr == nil || errors.Is(cerr, net.ErrClosed) {
 			return
 		}
-		err = fmt.Errorf("%w (a callback returned it)", cerr)
+		err = fmt.Errorf("%w: a callback returned %w", cerr, err)
 	} else if errors.Is(err, net.ErrClosed) && c.out.closing() {
 		return
 	}
@@ -238,11 +239,16 @@ func (c *Conn) fail(code websocket.StatusCode, err error) {
 }
 
 // guardLate runs OnError or OnClose, after which no Events.OnError may come:
-// their panics go to the Upgrader.
+// their panics go to the Upgrader, and to the log when dialling.
 func (c *Conn) guardLate(f func()) {
 	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler && c.home != nil {
+		v := recover()
+		switch {
+		case v == nil || v == http.ErrAbortHandler:
+		case c.home != nil:
 			c.home.report(c.req, &PanicError{v, debug.Stack()})
+		default:
+			slog.Error((&PanicError{Value: v}).Error(), "stack", string(debug.Stack()))
 		}
 	}()
 	f()

@@ -162,21 +162,17 @@ func ExampleUpgrader_Shutdown() {
 			OnClose: func(c *ws.Conn, e ws.CloseEvent) { fmt.Println("server:", int(e.Code), e.WasClean) },
 		}, nil
 	})}
-	closed := make(chan ws.CloseEvent)
+	closed := make(chan ws.CloseEvent, 1)
 	ws.Dial(context.Background(), "http://example.com/", ws.Events{
 		OnClose: func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
 	}, &ws.DialOptions{Handler: server.Handler})
 	<-opened
 
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		u.Shutdown(ctx)
-		server.Shutdown(ctx)
-		closed <- ws.CloseEvent{}
-	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	u.Shutdown(ctx) // every OnClose has returned now
+	server.Shutdown(ctx)
 	e := <-closed
-	<-closed
 	fmt.Println("client:", int(e.Code), e.WasClean)
 	// Output:
 	// server: 1001 true

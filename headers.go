@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"path"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ type HeaderError struct {
 func (e *HeaderError) Error() string {
 	who := "by unknown code, perhaps through a header map that was taken before the upgrade"
 	if e.Func != "" {
-		name, _, _ := strings.Cut(path.Base(e.Func), ".func") // a closure's number says nothing
+		name := closure.ReplaceAllString(path.Base(e.Func), "") // a closure's number says nothing
 		who = fmt.Sprintf("%s at %s:%d", name, path.Base(e.File), e.Line)
 	}
 	switch e.Op {
@@ -90,6 +91,8 @@ func (e *HeaderError) Error() string {
 	}
 	return fmt.Sprintf("ws: the response was written to after the WebSocket upgrade and none of it reached the client: %s; send messages with Conn.Send, or let WebSocket requests pass", who)
 }
+
+var closure = regexp.MustCompile(`\.func[0-9].*$`)
 
 type guardKey struct{}
 
@@ -164,11 +167,15 @@ func (g *guard) WriteHeader(status int) {
 	switch g.state {
 	case passing:
 		w := g.w
+		chosen := w.Header()["Sec-Websocket-Protocol"]
 		status = g.passStatus(status)
 		g.mu.Unlock()
 		w.WriteHeader(status)
 		if g.gate != nil && status < 200 {
 			g.gate.put()
+			if delete(w.Header(), "Sec-Websocket-Protocol"); chosen != nil {
+				w.Header()["Sec-Websocket-Protocol"] = chosen
+			}
 		}
 		return
 	case switching, frozen:
@@ -258,6 +265,19 @@ func (g *guard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, brw, err
 }
 
+// CloseNotify is there for middlewares that keep a writer's Hijacker only if it
+// has all that net/http's writer has.
+func (g *guard) CloseNotify() <-chan bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == passing {
+		if n, ok := find[http.CloseNotifier](g.w); ok {
+			return n.CloseNotify()
+		}
+	}
+	return nil // which never yields
+}
+
 // Unwrap lets http.ResponseController reach net/http's writer until the upgrade.
 func (g *guard) Unwrap() http.ResponseWriter {
 	g.mu.Lock()
@@ -300,9 +320,15 @@ func (g *guard) merged(chain http.Header) http.Header {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h := g.view.Clone()
-	for k, v := range g.orig {
-		if !slices.Equal(v, g.origWas[k]) {
-			h[k] = slices.Clone(v)
+	for k := range changed(g.origWas, g.orig) {
+		was, now := g.origWas[k], g.orig[k]
+		switch {
+		case now == nil:
+			delete(h, k)
+		case len(now) > len(was) && slices.Equal(now[:len(was)], was): // added to
+			h[k] = append(h[k], now[len(was):]...)
+		default:
+			h[k] = slices.Clone(now)
 		}
 	}
 	if !same(chain, g.view) && !same(chain, g.orig) {
@@ -320,7 +346,9 @@ func same(a, b http.Header) bool {
 func (g *guard) freeze(h http.Header) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.origWas = h
+	if g.orig != nil {
+		g.origWas = h
+	}
 	if g.view != nil { // Guard's own: somebody may have it
 		g.origWas = g.orig.Clone()
 		clear(g.view)
@@ -338,6 +366,11 @@ func (g *guard) refuse(answer func(w http.ResponseWriter)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != switching {
+		return
+	}
+	if answer == nil { // a panic: whoever recovers it may answer
+		g.state, g.view, g.orig, g.origWas = passing, nil, nil, nil
+		g.cond.Broadcast()
 		return
 	}
 	answer(g.w)
@@ -612,7 +645,7 @@ func (g *gate) openGuarded() error {
 		g.u.report(g.r, err)
 		return err
 	}
-	answer := func(http.ResponseWriter) {}
+	var answer func(http.ResponseWriter)      // nil after a panic
 	defer func() { g.below.refuse(answer) }() // unless it is frozen by then
 	g.w.WriteHeader(http.StatusSwitchingProtocols)
 	if gin, ok := find[interface{ WriteHeaderNow() }](g.w); ok {
@@ -622,12 +655,8 @@ func (g *gate) openGuarded() error {
 	conn, brw, err := g.hijack()
 	if err != nil {
 		answer = func(w http.ResponseWriter) {
-			g.strip()
-			for k := range w.Header() {
-				if ofHandshake(k) {
-					w.Header().Del(k)
-				}
-			}
+			maps.DeleteFunc(w.Header(), func(k string, _ []string) bool { return ofHandshake(k) })
+			maps.Copy(w.Header(), g.saved)
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		}
 		err := &HandshakeError{http.StatusInternalServerError, err}
@@ -672,6 +701,7 @@ func hidden(w http.ResponseWriter) string {
 
 // ofHandshake reports whether only the handshake may set the header k.
 func ofHandshake(k string) bool {
+	k = http.CanonicalHeaderKey(k)
 	return k == "Upgrade" || k == "Connection" || strings.HasPrefix(k, "Sec-Websocket-")
 }
 
@@ -732,7 +762,9 @@ func (g *gate) choose() error {
 func (g *gate) reject(err error) error {
 	g.strip()
 	var refused *HandshakeError
-	if errors.As(err, &refused) && refused != nil && refused.Err != nil {
+	if errors.As(err, &refused) && (refused == nil || refused.Err == nil) {
+		err = errors.New("the factory returned an empty *HandshakeError")
+	} else if refused != nil {
 		if 300 <= refused.Status && refused.Status < 600 {
 			return g.refuse(refused, refused.Err.Error())
 		}
@@ -745,11 +777,25 @@ func (g *gate) reject(err error) error {
 // may want to know, or from Guard's writer if the chain hides it or fails.
 func (g *gate) hijack() (conn net.Conn, brw *bufio.ReadWriter, err error) {
 	if hj, ok := find[http.Hijacker](g.w); ok {
-		if conn, brw, err = hj.Hijack(); err == nil || g.below == nil {
-			return conn, brw, err
+		if conn, brw, err = tryHijack(hj); err == nil {
+			return conn, brw, nil
+		}
+		if g.below == nil {
+			return nil, nil, fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
 		}
 	}
 	return g.below.Hijack()
+}
+
+// tryHijack makes an error of a panic: some writers take for granted that the
+// one below them is a Hijacker.
+func tryHijack(hj http.Hijacker) (conn net.Conn, brw *bufio.ReadWriter, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("Hijack panicked: %v", v)
+		}
+	}()
+	return hj.Hijack()
 }
 
 // unfit are headers that have no place in a 101.
@@ -771,7 +817,11 @@ func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
 		c.in.early = slices.Clone(early)
 	}
 	if g.u.Detach {
-		brw = bufio.NewReadWriter(bufio.NewReaderSize(nil, 1<<10), bufio.NewWriterSize(nil, 1<<7))
+		size := 1 << 10
+		if c.out.raw != nil && canReadNow {
+			size, c.in.lean = 1<<4, true
+		}
+		brw = bufio.NewReadWriter(bufio.NewReaderSize(nil, size), bufio.NewWriterSize(nil, 1<<7))
 	}
 	brw.Reader.Reset(nil)
 	brw.Writer.Reset((*engineSide)(c))
@@ -791,7 +841,11 @@ func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
 
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	h.WriteSubset(&b, unfit)
+	exclude := make(map[string]bool)
+	for k := range h {
+		exclude[k] = unfit[http.CanonicalHeaderKey(k)]
+	}
+	h.WriteSubset(&b, exclude)
 	b.WriteString("\r\n")
 	conn.SetWriteDeadline(time.Now().Add(c.limits.WriteTimeout))
 	if _, err := conn.Write(b.Bytes()); err != nil {

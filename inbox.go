@@ -22,34 +22,40 @@ const wholeFrame = 64 << 10
 
 // inbox is the read side of a connection. It belongs to the goroutine of run.
 type inbox struct {
-	br     *bufio.Reader // what the engine reads from; nil when dialling
-	body   io.Reader     // to read in the socket's place; nil for the socket itself
-	early  []byte        // came with the handshake's own packet
-	err    error         // of the socket
-	frames *unmasked     // follows what a server sends; nil on the server
-	rest   io.Reader     // of a message that was given up
-	lent   *[]byte       // holds the message that OnMessage has, with Limits.ReuseData
+	br      *bufio.Reader // what the engine reads from; nil when dialling
+	body    io.Reader     // to read in the socket's place; nil for the socket itself
+	early   []byte        // came with the handshake's own packet, or by readNow
+	pooled  *[]byte       // holds early, if it came by readNow
+	lean    bool          // br is for frames' headers alone, and readNow reads
+	readRaw func(fd uintptr) bool
+	rawErr  error     // of readRaw
+	err     error     // of the socket
+	frames  *unmasked // follows what a server sends; nil on the server
+	rest    io.Reader // of a message that was given up
+	lent    *[]byte   // holds the message that OnMessage has, with Limits.ReuseData
 }
 
 // engineSide is the connection that the engine gets in the socket's place.
 type engineSide Conn
 
-func (s *engineSide) Read(p []byte) (int, error) {
+func (s *engineSide) Read(p []byte) (n int, err error) {
 	if len(s.in.early) > 0 {
-		n := copy(p, s.in.early)
-		s.in.early = s.in.early[n:]
 		s.out.busy()
-		return n, nil
+		return s.serve(p), nil
 	}
-	s.out.idle()
 	if s.in.frames != nil && s.in.frames.bad {
 		return 0, errMasked
 	}
-	var src io.Reader = s.out.sock
-	if s.in.body != nil {
-		src = s.in.body
+	s.out.idle()
+	switch {
+	case s.in.body != nil:
+		n, err = s.in.body.Read(p)
+	case s.in.lean && len(p) < 1<<10:
+		err = (*Conn)(s).readNow()
+		n = s.serve(p)
+	default:
+		n, err = s.out.sock.Read(p)
 	}
-	n, err := src.Read(p)
 	s.out.busy()
 	if f := s.in.frames; f != nil && n > 0 {
 		if n = f.pass(p[:n]); n == 0 {
@@ -61,6 +67,17 @@ func (s *engineSide) Read(p []byte) (int, error) {
 	}
 	s.in.err = err
 	return 0, err
+}
+
+// serve gives out what came early.
+func (s *engineSide) serve(p []byte) int {
+	n := copy(p, s.in.early)
+	s.in.early = s.in.early[n:]
+	if len(s.in.early) == 0 && s.in.pooled != nil {
+		putBuffer(s.in.pooled)
+		s.in.pooled = nil
+	}
+	return n
 }
 
 func (s *engineSide) Write(p []byte) (int, error) {
@@ -213,7 +230,7 @@ func (c *Conn) enough(from, to int) int {
 	if c.in.br == nil || c.out.compressAt >= 0 {
 		return to
 	}
-	return min(to, from+max(1, c.in.br.Buffered()))
+	return min(to, from+max(1, c.in.br.Buffered()+len(c.in.early)))
 }
 
 // incomplete returns how many bytes at the end of p may be the beginning of a rune.
@@ -258,10 +275,9 @@ func (c *Conn) tooBig() error {
 // socket that is closed with unread input resets the connection, and the peer
 // may never read our Close frame.
 func (c *Conn) disconnect() {
-	c.out.finish()
-	if c.out.dropped() != nil {
+	if !c.out.finish() {
 		c.end.WasClean = false
-	} else if c.in.err == nil && (!c.end.WasClean || c.in.br != nil && c.in.br.Buffered() > 0) {
+	} else if c.in.err == nil && (!c.end.WasClean || c.in.br != nil && c.in.br.Buffered()+len(c.in.early) > 0) {
 		if half, ok := c.out.sock.(interface{ CloseWrite() error }); ok {
 			half.CloseWrite()
 		}
@@ -273,6 +289,10 @@ func (c *Conn) disconnect() {
 		putBuffer(buf)
 	}
 	c.engine.CloseNow()
+	if c.in.pooled != nil {
+		putBuffer(c.in.pooled)
+		c.in.pooled, c.in.early = nil, nil
+	}
 	c.out.sock.Close()
 	c.out.end()
 }

@@ -112,7 +112,7 @@ func (o *outbox) send(engine *websocket.Conn, m Message, wait bool) error {
 		o.mu.Lock()
 		o.reserved -= len(m.Data)
 		o.mu.Unlock()
-		if err != nil {
+		if err != nil || o.closed.Load() { // it may have come after the Close frame
 			return errClosed
 		}
 		return nil
@@ -564,8 +564,9 @@ func (o *outbox) dropped() error {
 	return o.why
 }
 
-// finish waits until the queue has been written, at most min(5 s, the write timeout).
-func (o *outbox) finish() {
+// finish waits until the queue has been written, at most min(5 s, the write
+// timeout), and reports whether all of it was.
+func (o *outbox) finish() bool {
 	t := time.NewTimer(min(closeGrace, o.timeout))
 	defer t.Stop()
 	o.mu.Lock()
@@ -587,6 +588,7 @@ func (o *outbox) finish() {
 			o.dropLocked(ErrWriteTimeout)
 		}
 	}
+	return !o.dead
 }
 
 // end is called when nothing is read any more and finish has returned.

@@ -193,10 +193,16 @@ func typed[In, Out any](ev RouteEvents[In, Out], codec Codec) (*RouteConn[Out], 
 
 // fill puts params in the place of path's wildcards, escaped.
 func fill(path string, params map[string]string) (string, error) {
+	if !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("ws: the route's path %q does not begin with a slash", path)
+	}
 	var b strings.Builder
 	used := make(map[string]bool)
 	for rest := path; rest != ""; {
-		before, wild, after := cutWildcard(rest)
+		before, wild, after, ok := cutWildcard(rest)
+		if !ok {
+			return "", fmt.Errorf("ws: the route %s has a wildcard that does not end", path)
+		}
 		if plain, err := url.PathUnescape(before); err == nil { // http.ServeMux takes both forms
 			before = plain
 		}
@@ -245,10 +251,10 @@ func fill(path string, params map[string]string) (string, error) {
 
 // cutWildcard cuts s around the inner of its first {wildcard}, in which braces
 // may be nested.
-func cutWildcard(s string) (before, wild, after string) {
+func cutWildcard(s string) (before, wild, after string, ok bool) {
 	start := strings.IndexByte(s, '{')
 	if start < 0 {
-		return s, "", ""
+		return s, "", "", true
 	}
 	depth := 0
 	for i := start; i < len(s); i++ {
@@ -257,9 +263,9 @@ func cutWildcard(s string) (before, wild, after string) {
 			depth++
 		case '}':
 			if depth--; depth == 0 {
-				return s[:start], s[start+1 : i], s[i+1:]
+				return s[:start], s[start+1 : i], s[i+1:], true
 			}
 		}
 	}
-	return s, "", ""
+	return "", "", "", false
 }

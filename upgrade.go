@@ -249,6 +249,11 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	select {
+	case <-u.empty: // both: nothing is left
+		return nil
+	default:
+	}
 	for c := range u.Conns() {
 		c.out.drop(ErrShutdown)
 	}

@@ -599,8 +599,7 @@ func (g *gate) explain() error {
 // open runs the Factory, takes the connection and writes the 101.
 func (g *gate) open() error {
 	if g.below == nil {
-		if _, ok := find[http.Hijacker](g.w); !ok {
-			err := errors.New(hidden(g.w))
+		if err := hijackable(g.w); err != nil {
 			return g.refuse(&HandshakeError{http.StatusNotImplemented, err}, "ws: "+err.Error())
 		}
 	}
@@ -681,8 +680,9 @@ func find[T any](w http.ResponseWriter) (T, bool) {
 	}
 }
 
-// hidden says which writer hides the Hijacker.
-func hidden(w http.ResponseWriter) string {
+// hijackable returns an error that says which writer hides the Hijacker. It
+// looks at the last on w's chain: those above may have a Hijack that only asks it.
+func hijackable(w http.ResponseWriter) error {
 	chain := []string{fmt.Sprintf("%T", w)}
 	for {
 		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -692,11 +692,14 @@ func hidden(w http.ResponseWriter) string {
 		w = inner.Unwrap()
 		chain = append(chain, fmt.Sprintf("%T", w))
 	}
+	if _, ok := w.(http.Hijacker); ok {
+		return nil
+	}
 	s := chain[len(chain)-1] + " hides http.Hijacker; install ws.Guard outside it"
 	if len(chain) > 1 {
 		s += " (the writers on the way are " + strings.Join(chain, ", ") + ")"
 	}
-	return s
+	return errors.New(s)
 }
 
 // ofHandshake reports whether only the handshake may set the header k.

@@ -26,6 +26,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -133,7 +134,14 @@ func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
 	defer func() { u.exit(c) }() // also when the Factory panics
 	opts := u.Engine
 	opts.OnPingReceived = pongs(&c, opts.OnPingReceived)
-	engine, err := websocket.Accept(g, g.r, &opts)
+	r := g.r
+	if opts.CompressionMode != websocket.CompressionDisabled && r.Header["Sec-Websocket-Extensions"] != nil {
+		r = new(http.Request)
+		*r = *g.r
+		r.Header = maps.Clone(g.r.Header)
+		r.Header["Sec-Websocket-Extensions"] = legalOffers(r.Header["Sec-Websocket-Extensions"])
+	}
+	engine, err := websocket.Accept(g, r, &opts)
 	if g.refusal != nil {
 		return nil, g.refusal
 	}
@@ -146,6 +154,33 @@ func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
 	c.in.br.Reset((*engineSide)(c))
 	c.out.compressAt = compressAt(g.header.Get("Sec-Websocket-Extensions"), "server_no_context_takeover", opts.CompressionThreshold)
 	return c, nil
+}
+
+// legalOffers returns the extensions that were offered, without those offers of
+// permessage-deflate that must be declined (RFC 7692, section 7.1) and that the
+// engine takes: with a parameter twice, or with a value that is not allowed or that
+// it would have to confirm.
+func legalOffers(offered []string) (legal []string) {
+	for _, v := range offered {
+	offers:
+		for offer := range strings.SplitSeq(v, ",") {
+			name, params, _ := strings.Cut(offer, ";")
+			seen := make(map[string]bool)
+			for p := range strings.SplitSeq(params, ";") {
+				key, value, hasValue := strings.Cut(strings.TrimSpace(p), "=")
+				bits, err := strconv.Atoi(value)
+				switch {
+				case strings.TrimSpace(name) != "permessage-deflate", p == "":
+				case seen[key], key == "server_max_window_bits",
+					hasValue && (key != "client_max_window_bits" || err != nil || bits < 8 || bits > 15 || value[0] == '0'):
+					continue offers
+				}
+				seen[key] = true
+			}
+			legal = append(legal, offer)
+		}
+	}
+	return legal
 }
 
 const proxyHint = "; a reverse proxy that drops the Upgrade and Connection headers is the usual cause"

@@ -9,9 +9,6 @@ var engineFaults = list(
 	deviation{pattern: "deflate/block with BFINAL, then another message*", why: "the engine leaves the tail of a message with BFINAL, and takes it for a header"},
 )
 
-// The engine alone answers an offer of permessage-deflate.
-var engineOfferFaults = looseOffers
-
 var (
 	noUTF8 = []deviation{
 		{pattern: "utf8/invalid*", why: "text is not checked"},

@@ -59,7 +59,7 @@ func TestWs(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			var faults []deviation
 			if strings.HasPrefix(k.name, "deflate") {
-				faults = list(engineFaults, engineOfferFaults)
+				faults = engineFaults
 			}
 			run(t, server(t, "ws "+k.name, wsServer(k.change, k.wrap), faults))
 		})

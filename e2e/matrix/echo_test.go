@@ -116,8 +116,8 @@ var echoRows = []row{
 		return []echo.MiddlewareFunc{echoLogger(s)}
 	}), logged: "101\n"},
 	{name: "echo v4 Secure", build: echoUse(echomw.Secure()), headers: []string{"X-Frame-Options: SAMEORIGIN", "X-Content-Type-Options: nosniff"}},
-	{name: "echo v4 Timeout", plain: "upgrades, then hangs", bare: "fails with 500", refused: "feature not supported", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: long}))},
-	{name: "echo v4 Timeout, outlived", plain: "upgrades, then hangs", bare: "fails with 500", refused: "feature not supported", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: handlerTimeout})), waits: forHandler, reports: timedOut},
+	{name: "echo v4 Timeout", plain: "upgrades, then hangs", bare: "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: long}))},
+	{name: "echo v4 Timeout, outlived", plain: "upgrades, then hangs", bare: "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker", build: echoUse(echomw.TimeoutWithConfig(echomw.TimeoutConfig{Timeout: handlerTimeout})), waits: forHandler, reports: timedOut},
 	{name: "echo v4 sessions, saved before", build: echoUse(session.Middleware(sessions.NewCookieStore([]byte("secret"))), echoVisit), headers: []string{"Set-Cookie"}},
 	{name: "echo v4 prometheus", build: echoWith(func(*site) []echo.MiddlewareFunc {
 		return []echo.MiddlewareFunc{echoprometheus.NewMiddlewareWithConfig(echoprometheus.MiddlewareConfig{

@@ -119,7 +119,7 @@ var stackRows = []row{
 	}, {
 		name:  "http.TimeoutHandler around CORS, scs, secure",
 		plain: "upgrades, then hangs; server log: superfluous response.WriteHeader",
-		bare:  "fails with 500", refused: "feature not supported",
+		bare:  "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker",
 		build:   behind(timeoutHandler, rsCORS(), scsVisit, secured()),
 		headers: []string{allowOrigin, "Set-Cookie", "X-Frame-Options: DENY"},
 	}, {
@@ -146,7 +146,7 @@ var stackRows = []row{
 	}, {
 		name:  "gin inside http.TimeoutHandler, Recoverer, RequestID, secure",
 		plain: "upgrades, then hangs",
-		bare:  "fails with 500", refused: "Hijacker",
+		bare:  "fails with 501", refused: "*http.timeoutWriter hides http.Hijacker",
 		build: func(s *site) http.Handler {
 			return chain(ginUse(gin.Recovery())(s), middleware.Recoverer, middleware.RequestID, secured(), timeoutHandler)
 		},

@@ -594,6 +594,29 @@ func TestHeartbeat(t *testing.T) {
 			r.wait(t, u)
 		})
 	}
+	bubble(t, "K1_interval_shorter_than_the_timeout", func(t *testing.T) {
+		limits := ws.Limits{PingInterval: time.Second, PingTimeout: 10 * time.Second}
+		u, r := &ws.Upgrader{Limits: limits}, newRecord()
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+		got := w.collect()
+		synctest.Wait()
+		start := time.Now()
+		for range 20 {
+			pinged := time.Now()
+			<-got
+			if d := time.Since(pinged); d != limits.PingInterval {
+				t.Errorf("pinged after %v of the bubble's time", d)
+			}
+			w.write(frame(fPong, ""))
+		}
+		if d := time.Since(start); d != 20*limits.PingInterval {
+			t.Errorf("20 pings in %v of the bubble's time", d)
+		}
+		r.wait(t, u) // no more pongs
+		if d := time.Since(start); d != 21*limits.PingInterval+limits.PingTimeout || r.err != ws.ErrPingTimeout {
+			t.Errorf("after %v of the bubble's time: %v", d, r.err)
+		}
+	})
 	bubble(t, "K1_input_before_the_interval_no_ping", func(t *testing.T) {
 		u, r, w, got := open(t, ws.Events{})
 		for range 10 {

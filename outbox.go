@@ -214,14 +214,18 @@ func (o *outbox) beat(interval, timeout time.Duration) {
 		case silence < interval:
 			wait -= silence
 		case !o.pinged.After(o.reading):
-			o.pinged, wait = now, timeout
+			o.pinged, wait = now, min(interval, timeout)
 			o.frame(opPing, nil)
 			o.kick()
-		case o.size() > 0:
-			wait = timeout
 		default:
-			o.dropLocked(ErrPingTimeout)
-			return
+			left := timeout - now.Sub(o.pinged)
+			if left <= 0 && o.size() == 0 {
+				o.dropLocked(ErrPingTimeout)
+				return
+			}
+			if left > 0 {
+				wait = min(interval, left)
+			}
 		}
 	}
 	o.heart.Reset(wait)

@@ -1,0 +1,356 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/seed412db446/ws"
+)
+
+// freeAddr returns an address on which nothing listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// daemon runs a proxy until the test ends, and returns once it listens at addr.
+func daemon(t *testing.T, addr, pkg, name string, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path = "/usr/sbin/" + name // not everybody's PATH has it
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("no %s found: install it (on Debian: apt-get install %s)", name, pkg)
+	}
+	cmd := exec.Command(path, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		<-ended
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, &out)
+		}
+	})
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for {
+		select {
+		case <-ended:
+			t.Fatalf("%s ended: %s", name, &out)
+		case <-deadline:
+			t.Fatalf("%s does not listen at %s", name, addr)
+		case <-tick.C:
+		}
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return
+		}
+	}
+}
+
+func write(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "conf")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// nginx runs one whose location has lines besides proxy_pass.
+func nginx(t *testing.T, backend, lines string) (addr string) {
+	addr = freeAddr(t)
+	dir := t.TempDir()
+	conf := write(t, fmt.Sprintf(`
+		daemon off;
+		master_process off;
+		pid %[1]s/pid;
+		error_log stderr;
+		events {}
+		http {
+			access_log off;
+			client_body_temp_path %[1]s/body;
+			proxy_temp_path %[1]s/proxy;
+			fastcgi_temp_path %[1]s/fastcgi;
+			uwsgi_temp_path %[1]s/uwsgi;
+			scgi_temp_path %[1]s/scgi;
+			server {
+				listen %[2]s;
+				location / {
+					proxy_pass http://%[3]s;
+					proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+					%[4]s
+				}
+			}
+		}`, dir, addr, backend, lines))
+	daemon(t, addr, "nginx-light", "nginx", "-p", dir, "-e", "stderr", "-c", conf)
+	return addr
+}
+
+const upgradeLines = `
+	proxy_http_version 1.1;
+	proxy_set_header Upgrade $http_upgrade;
+	proxy_set_header Connection "upgrade";
+	proxy_set_header Host $host;
+	`
+
+func haproxy(t *testing.T, backend, idle string) (addr string) {
+	addr = freeAddr(t)
+	conf := write(t, fmt.Sprintf(`
+defaults
+	mode http
+	timeout connect 10s
+	timeout client 60s
+	timeout server 60s
+	timeout tunnel %s
+frontend front
+	bind %s
+	option forwardfor
+	default_backend back
+backend back
+	server ws %s
+`, idle, addr, backend))
+	daemon(t, addr, "haproxy", "haproxy", "-db", "-f", conf)
+	return addr
+}
+
+func reverseProxy(t *testing.T, backend string, wrap func(http.Handler) http.Handler) (addr string) {
+	target := &url.URL{Scheme: "http", Host: backend}
+	srv := httptest.NewServer(wrap(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.SetXForwarded()
+	}}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// proxies are what stands between; start returns the address of one before backend. idle ends a
+// connection on which nothing came for a second.
+var proxies = []struct {
+	name  string
+	start func(t *testing.T, backend string) string
+	idle  func(t *testing.T, backend string) string
+}{
+	{"nginx",
+		func(t *testing.T, backend string) string { return nginx(t, backend, upgradeLines) },
+		func(t *testing.T, backend string) string {
+			return nginx(t, backend, upgradeLines+"proxy_read_timeout 1s; proxy_send_timeout 1s;")
+		}},
+	{"haproxy",
+		func(t *testing.T, backend string) string { return haproxy(t, backend, "60s") },
+		func(t *testing.T, backend string) string { return haproxy(t, backend, "1s") }},
+	{"ReverseProxy",
+		func(t *testing.T, backend string) string {
+			return reverseProxy(t, backend, func(h http.Handler) http.Handler { return h })
+		}, nil},
+	{"Guard around ReverseProxy",
+		func(t *testing.T, backend string) string { return reverseProxy(t, backend, ws.Guard) }, nil},
+}
+
+// backend is a server of package ws behind a proxy.
+type backend struct {
+	addr   string
+	opened chan *ws.Conn
+	closed chan ws.CloseEvent
+}
+
+func newBackend(t *testing.T, limits ws.Limits) *backend {
+	b := &backend{opened: make(chan *ws.Conn, 10), closed: make(chan ws.CloseEvent, 10)}
+	u := &ws.Upgrader{Limits: limits,
+		Engine:  websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover},
+		OnError: func(r *http.Request, err error) { t.Logf("Upgrader.OnError got %v", err) }}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		w.Header().Add("Set-Cookie", "from=factory")
+		return ws.Events{
+			OnOpen: func(c *ws.Conn) error { b.opened <- c; return nil },
+			OnMessage: func(c *ws.Conn, m ws.Message) error {
+				if m.String() == "close me" {
+					c.SendText("before")
+					return websocket.CloseError{Code: 4002, Reason: "go é"}
+				}
+				return c.Send(m)
+			},
+			OnClose: func(c *ws.Conn, e ws.CloseEvent) { b.closed <- e },
+		}, nil
+	}))
+	mux.HandleFunc("/refuse", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, ws.Reject(403, "members only")
+	}))
+	srv := httptest.NewServer(ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Middleware", "was here")
+		mux.ServeHTTP(w, r)
+	})))
+	t.Cleanup(srv.Close)
+	b.addr = srv.Listener.Addr().String()
+	return b
+}
+
+// recorder keeps the answer to the handshake.
+type recorder struct{ header http.Header }
+
+func (h *recorder) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		h.header = resp.Header
+	}
+	return resp, err
+}
+
+// TestProxies talks through reverse proxies.
+func TestProxies(t *testing.T) {
+	for _, proxy := range proxies {
+		t.Run(proxy.name, func(t *testing.T) {
+			b := newBackend(t, ws.Limits{})
+			address := "ws://" + proxy.start(t, b.addr)
+			for name, mode := range map[string]websocket.CompressionMode{
+				"plain": websocket.CompressionDisabled, "deflate": websocket.CompressionContextTakeover,
+			} {
+				t.Run(name, func(t *testing.T) {
+					var answer recorder
+					opts := &ws.DialOptions{Engine: websocket.DialOptions{CompressionMode: mode, HTTPClient: &http.Client{Transport: &answer}}}
+					d := dial(t, address+"/ws", opts)
+					want(t, "the middleware's header", answer.header.Get("X-Middleware"), "was here")
+					want(t, "the factory's cookie", answer.header.Get("Set-Cookie"), "from=factory")
+					want(t, "deflate", strings.HasPrefix(answer.header.Get("Sec-Websocket-Extensions"), "permessage-deflate"), name == "deflate")
+					want(t, "X-Forwarded-For", await(t, b.opened, "OnOpen").Request().Header.Get("X-Forwarded-For"), "127.0.0.1")
+					d.echoes(t)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					if err := d.Raw().Ping(ctx); err != nil {
+						t.Errorf("Ping: %v", err)
+					}
+					d.Close(4001, "bye é")
+					e := ws.CloseEvent{Code: 4001, Reason: "bye é", WasClean: true}
+					want(t, "OnClose", await(t, d.closed, "OnClose"), e)
+					want(t, "OnClose at the server", await(t, b.closed, "OnClose at the server"), e)
+
+					d = dial(t, address+"/ws", opts)
+					await(t, b.opened, "OnOpen")
+					d.says(t, "close me", "before")
+					e = ws.CloseEvent{Code: 4002, Reason: "go é", WasClean: true}
+					want(t, "OnClose", await(t, d.closed, "OnClose"), e)
+					want(t, "OnClose at the server", await(t, b.closed, "OnClose at the server"), e)
+				})
+			}
+			t.Run("refused", func(t *testing.T) {
+				_, err := ws.Dial(t.Context(), address+"/refuse", ws.Events{}, nil)
+				wantRefusal(t, err, 403, "members only")
+			})
+			t.Run("a client that vanishes", func(t *testing.T) {
+				c, _, err := websocket.Dial(t.Context(), address+"/ws", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				await(t, b.opened, "OnOpen")
+				c.CloseNow()
+				e := await(t, b.closed, "OnClose at the server")
+				if e.Code != 1006 || e.WasClean {
+					t.Errorf("OnClose at the server got %+v, want 1006", e)
+				}
+			})
+		})
+	}
+}
+
+func wantRefusal(t *testing.T, err error, status int, text string) {
+	t.Helper()
+	var refusal *ws.HandshakeError
+	if !errors.As(err, &refusal) || refusal.Status != status || !strings.Contains(err.Error(), text) {
+		t.Errorf("Dial: %v, want a HandshakeError with %d and %q", err, status, text)
+	}
+}
+
+// TestProxyIdle has proxies that end a connection on which nothing came for a second. Pings keep it
+// if they come more often.
+func TestProxyIdle(t *testing.T) {
+	for _, proxy := range proxies {
+		if proxy.idle == nil {
+			continue
+		}
+		t.Run(proxy.name+"/pings", func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, ws.Limits{PingInterval: 200 * time.Millisecond})
+			pings := make(chan struct{}, 1000)
+			d := dial(t, "ws://"+proxy.idle(t, b.addr)+"/ws", &ws.DialOptions{
+				Engine: websocket.DialOptions{OnPingReceived: func(context.Context, []byte) bool { pings <- struct{}{}; return true }},
+				Limits: ws.Limits{PingInterval: -1},
+			})
+			for range 15 { // the time of three timeouts
+				select {
+				case <-pings:
+				case e := <-d.closed:
+					t.Fatalf("the proxy ended the connection in spite of pings: %+v", e)
+				}
+			}
+			d.says(t, "still here", "still here")
+		})
+		t.Run(proxy.name+"/no pings", func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, ws.Limits{PingInterval: -1})
+			d := dial(t, "ws://"+proxy.idle(t, b.addr)+"/ws", &ws.DialOptions{Limits: ws.Limits{PingInterval: -1}})
+			for _, ch := range []chan ws.CloseEvent{d.closed, b.closed} {
+				if e := await(t, ch, "OnClose"); e.Code != 1006 || e.WasClean || e.Err == nil {
+					t.Errorf("OnClose got %+v, want 1006 and why", e)
+				}
+			}
+		})
+	}
+}
+
+// TestProxyDropsUpgrade has the usual mistake: an nginx that was not told of WebSockets. What the
+// client reads says so.
+func TestProxyDropsUpgrade(t *testing.T) {
+	for name, lines := range map[string]string{
+		"nothing configured": "",
+		"HTTP/1.1 alone":     "proxy_http_version 1.1;",
+		"only Upgrade":       "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, ws.Limits{})
+			addr := nginx(t, b.addr, lines)
+			_, err := ws.Dial(t.Context(), "ws://"+addr+"/ws", ws.Events{}, nil)
+			wantRefusal(t, err, 426, "a reverse proxy that drops the Upgrade and Connection headers is the usual cause")
+
+			// So does who looks with curl or a browser.
+			resp, err := http.Get("http://" + addr + "/ws")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			want(t, "the status", resp.StatusCode, 426)
+			if !strings.Contains(string(body), "reverse proxy") {
+				t.Errorf("the body is %q", body)
+			}
+		})
+	}
+}

@@ -58,7 +58,6 @@ type Upgrader struct {
 	// connection's memory, and ends middleware that measures a request at once.
 	// But routers pool what belongs to a request: chi.URLParam(r, …), a gin
 	// or an echo context must not be used in callbacks then; read them in the Factory.
-	// Over HTTP/2 Guard waits in the handler's place.
 	Detach bool
 
 	// OnError gets what no Events takes: refused handshakes as

@@ -55,7 +55,8 @@ func run(ctx context.Context, addr string) error {
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	// More than the 5 s that net/http gives a connection which a browser opened and has not used.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := ws.DefaultUpgrader.Shutdown(ctx); err != nil { // pages see 1001
 		return err

@@ -207,8 +207,16 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 	if e.guard != nil {
 		stack = e.guard(stack)
 	}
+	panicked := false
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(s.returned)
+		defer func() {
+			v := recover()
+			panicked = v != nil && v != http.ErrAbortHandler
+			close(s.returned)
+			if v != nil {
+				panic(v)
+			}
+		}()
 		stack.ServeHTTP(w, r)
 	}))
 	srv.Config.ErrorLog = log.New(&errorLog, "", 0)
@@ -248,6 +256,13 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 	case <-time.After(patience):
 		stuck = true
 		tb.Errorf("%s: the route has not returned", e.name)
+	}
+	for start := time.Now(); !stuck && panicked && !strings.Contains(errorLog.String(), "panic serving"); {
+		if time.Since(start) > patience { // net/http logs it when the handler is gone
+			tb.Errorf("%s: the server has not logged the panic", e.name)
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	o.server = serverLog(errorLog.String())
 	o.log = s.log.String()

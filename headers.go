@@ -295,13 +295,23 @@ func (gone) Header() http.Header       { return http.Header{} }
 func (gone) Write([]byte) (int, error) { return 0, http.ErrHijacked }
 func (gone) WriteHeader(int)           {}
 
-// begin is called before the switch. From here on the response belongs to the
-// gate, and Header returns a copy.
-func (g *guard) begin(report func(error)) error {
+// unanswered returns the writer below, and nil if the request has been answered.
+func (g *guard) unanswered() http.ResponseWriter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != passing || g.wrote {
-		return errors.New("the request was answered before the upgrade, by a middleware or its timeout")
+		return nil
+	}
+	return g.w
+}
+
+// begin is called before the switch. From here on the response belongs to the
+// gate, and Header returns a copy. It reports false if the request has been answered.
+func (g *guard) begin(report func(error)) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state != passing || g.wrote {
+		return false
 	}
 	g.state = switching
 	g.reportTo = report
@@ -311,7 +321,7 @@ func (g *guard) begin(report func(error)) error {
 	if g.view == nil {
 		g.view = http.Header{}
 	}
-	return nil
+	return true
 }
 
 // merged returns the headers to send: those of Guard's view, those that came
@@ -598,10 +608,14 @@ func (g *gate) explain() error {
 
 // open runs the Factory, takes the connection and writes the 101.
 func (g *gate) open() error {
-	if g.below == nil {
-		if err := hijackable(g.w); err != nil {
-			return g.refuse(&HandshakeError{http.StatusNotImplemented, err}, "ws: "+err.Error())
+	w := g.w
+	if g.below != nil {
+		if w = g.below.unanswered(); w == nil {
+			return g.tooLate()
 		}
+	}
+	if err := hijackable(w); err != nil {
+		return g.refuse(&HandshakeError{http.StatusNotImplemented, err}, "ws: "+err.Error())
 	}
 	g.put()
 	defer g.strip() // whatever goes wrong, a panic too
@@ -639,10 +653,8 @@ func (g *gate) open() error {
 // for middleware to see, and up to Guard's writer, which keeps it.
 func (g *gate) openGuarded() error {
 	u, r := g.u, g.r // not g, which holds the chain's writer
-	if err := g.below.begin(func(err error) { u.report(r, err) }); err != nil {
-		err := &HandshakeError{0, err}
-		g.u.report(g.r, err)
-		return err
+	if !g.below.begin(func(err error) { u.report(r, err) }) {
+		return g.tooLate()
 	}
 	var answer func(http.ResponseWriter)      // nil after a panic
 	defer func() { g.below.refuse(answer) }() // unless it is frozen by then
@@ -665,6 +677,13 @@ func (g *gate) openGuarded() error {
 	return g.take(conn, brw, h)
 }
 
+// tooLate reports that somebody else has answered.
+func (g *gate) tooLate() error {
+	err := &HandshakeError{0, errors.New("the request was answered before the upgrade, by a middleware or its timeout")}
+	g.u.report(g.r, err)
+	return err
+}
+
 // find returns the first T on w's chain of Unwrap methods.
 func find[T any](w http.ResponseWriter) (T, bool) {
 	for {
@@ -683,21 +702,25 @@ func find[T any](w http.ResponseWriter) (T, bool) {
 // hijackable returns an error that says which writer hides the Hijacker. It
 // looks at the last on w's chain: those above may have a Hijack that only asks it.
 func hijackable(w http.ResponseWriter) error {
-	chain := []string{fmt.Sprintf("%T", w)}
+	chain := []http.ResponseWriter{w}
 	for {
 		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
 			break
 		}
 		w = inner.Unwrap()
-		chain = append(chain, fmt.Sprintf("%T", w))
+		chain = append(chain, w)
 	}
 	if _, ok := w.(http.Hijacker); ok {
 		return nil
 	}
-	s := chain[len(chain)-1] + " hides http.Hijacker; install ws.Guard outside it"
+	s := fmt.Sprintf("%T hides http.Hijacker; install ws.Guard outside it", w)
 	if len(chain) > 1 {
-		s += " (the writers on the way are " + strings.Join(chain, ", ") + ")"
+		s += " (the writers on the way are"
+		for i, w := range chain {
+			s += fmt.Sprintf("%s %T", ","[:min(i, 1)], w)
+		}
+		s += ")"
 	}
 	return errors.New(s)
 }

@@ -675,7 +675,11 @@ func TestGuardRefusals(t *testing.T) {
 			if !guarded && tt.bare < 0 {
 				return
 			}
-			s := newSite(t, guarded, &ws.Upgrader{}, func(s *site) http.Handler { return http.HandlerFunc(tt.mw(s.Upgrade(echoFactory))) })
+			factory := ws.Factory(echoFactory)
+			if strings.HasPrefix(tt.name, "H5") {
+				factory = func(http.ResponseWriter, *http.Request) (ws.Events, error) { panic("the factory was called") }
+			}
+			s := newSite(t, guarded, &ws.Upgrader{}, func(s *site) http.Handler { return http.HandlerFunc(tt.mw(s.Upgrade(factory))) })
 			a := shake(t, s.addr)
 			if !guarded && tt.bare == 101 {
 				a.echoes(t)
@@ -697,6 +701,20 @@ func TestGuardRefusals(t *testing.T) {
 			}
 		})
 	}
+	t.Run("H1_hidden_outside_of_Guard", func(t *testing.T) {
+		s := newSite(t, false, &ws.Upgrader{}, func(s *site) http.Handler {
+			h := s.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { panic("the factory was called") })
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ws.Guard(h).ServeHTTP(hider{w}, r) })
+		})
+		a := shake(t, s.addr)
+		if want := "ws: ws_test.hider hides http.Hijacker; install ws.Guard outside it\n"; a.StatusCode != 501 || a.body != want {
+			t.Errorf("the answer is %s: %q", a.Status, a.body)
+		}
+		<-s.returned
+		if errs := s.errors(); len(errs) != 1 || !errors.As(errs[0], new(*ws.HandshakeError)) {
+			t.Errorf("reports: %v", errs)
+		}
+	})
 	withAndWithoutGuard(t, "H3_stale_headers_of_a_middleware", func(t *testing.T, guarded bool) {
 		s := newSite(t, guarded, &ws.Upgrader{}, func(s *site) http.Handler {
 			h := s.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ws.Events{}, ws.Reject(403, "no") })

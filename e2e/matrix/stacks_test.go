@@ -39,8 +39,8 @@ var stackRows = []row{
 	}, {
 		name:    "ws.Guard inside http.TimeoutHandler",
 		plain:   "upgrades, then hangs; server log: superfluous response.WriteHeader",
-		bare:    "fails with 500",
-		refused: "feature not supported",
+		bare:    "fails with 501",
+		refused: "*http.timeoutWriter hides http.Hijacker",
 		build:   behind(timeoutHandler, ws.Guard, rsCORS()),
 		headers: []string{allowOrigin},
 	}, {

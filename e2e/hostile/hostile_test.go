@@ -112,6 +112,7 @@ func TestConnectAndDrop(t *testing.T) {
 		for range seconds * 100 {
 			<-tick.C
 			for range rate / 100 {
+				n := total
 				total++
 				busy <- struct{}{}
 				wg.Go(func() {
@@ -123,10 +124,10 @@ func TestConnectAndDrop(t *testing.T) {
 					}
 					defer c.Close()
 					c.SetDeadline(time.Now().Add(patience))
-					if total%2 == 0 {
+					if n%2 == 0 {
 						c.(*net.TCPConn).SetLinger(0)
 					}
-					switch total / 2 % 6 {
+					switch n / 2 % 6 {
 					case 0: // nothing at all
 					case 1:
 						c.Write(req[:len(req)/2])
@@ -137,7 +138,7 @@ func TestConnectAndDrop(t *testing.T) {
 					case 4, 5:
 						c.Write(req)
 						http.ReadResponse(bufio.NewReader(c), nil)
-						c.Write(text[:len(text)/(1+total/12%2)])
+						c.Write(text[:len(text)/(1+n/12%2)])
 					}
 				})
 			}

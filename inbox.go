@@ -108,62 +108,62 @@ func (c *Conn) next() (Message, error) {
 		_, err := io.Copy(io.Discard, r)
 		return Message{}, err
 	}
-	if n, ok := c.peek(); ok {
+	if size, n, ok := c.peek(); ok {
 		if c.limits.ReadLimit > 0 && n > uint64(c.limits.ReadLimit) {
 			return Message{}, c.tooBig()
 		}
 		if n <= wholeFrame {
-			return c.readFrame(int(n))
+			return c.readFrame(size, int(n))
 		}
 	}
 	return c.readMessage()
 }
 
 // peek looks at the next frame's header and, if it is a message of one frame
-// that is neither compressed nor wrong, returns its length. Whatever else it is, is the engine's to judge.
-func (c *Conn) peek() (uint64, bool) {
+// that is neither compressed nor wrong, returns the header's size and the message's
+// length. Whatever else it is, is the engine's to judge.
+func (c *Conn) peek() (size int, n uint64, ok bool) {
 	if c.in.br == nil {
-		return 0, false
+		return 0, 0, false
 	}
 	b, err := c.in.br.Peek(2)
 	if err != nil || b[0] != fin|opText && b[0] != fin|opText+1 || b[1]&masked == 0 {
-		return 0, false
+		return 0, 0, false
 	}
-	switch n := uint64(b[1] & 0x7f); n {
+	switch n = uint64(b[1] & 0x7f); n {
 	case 126:
 		if b, err = c.in.br.Peek(4); err != nil {
-			return 0, false
+			return 0, 0, false
 		}
-		return uint64(binary.BigEndian.Uint16(b[2:])), true
+		return 4 + 4, uint64(binary.BigEndian.Uint16(b[2:])), true
 	case 127:
 		if b, err = c.in.br.Peek(10); err != nil || b[2]&0x80 != 0 {
-			return 0, false
+			return 0, 0, false
 		}
-		return binary.BigEndian.Uint64(b[2:]), true
-	default:
-		return n, true
+		return 10 + 4, binary.BigEndian.Uint64(b[2:]), true
 	}
+	return 2 + 4, n, true
 }
 
-// readFrame reads a message of one frame of n bytes.
-func (c *Conn) readFrame(n int) (Message, error) {
-	typ, r, err := c.engine.Reader(context.Background())
+// readFrame reads a message of one frame, with a header of size bytes and then n. The
+// engine is not asked: it stands between two messages, and finds the next frame.
+func (c *Conn) readFrame(size, n int) (Message, error) {
+	head, err := c.in.br.Peek(size)
 	if err != nil {
 		return Message{}, err
 	}
+	typ, key := websocket.MessageType(head[0]&0xf), [4]byte(head[size-4:])
+	c.in.br.Discard(size)
 	var data []byte
 	if c.limits.ReuseData {
 		data = c.lend(n)
 	} else {
 		data = make([]byte, n)
 	}
-	// The engine reads as many bytes as the frame has. That there are no more
-	// need not be asked for.
-	if n > 0 {
-		if _, err := r.Read(data); err != nil {
-			return Message{}, err
-		}
+	if _, err := io.ReadFull(c.in.br, data); err != nil {
+		return Message{}, err
 	}
+	xor(data, key)
 	if typ == websocket.MessageText && !utf8.Valid(data) {
 		c.release()
 		return Message{}, errNotUTF8

@@ -5,6 +5,7 @@ package ws
 import (
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -267,6 +268,16 @@ func (o *outbox) frame(op byte, p []byte) {
 func xor(p []byte, key [4]byte) {
 	k := binary.LittleEndian.Uint32(key[:])
 	k64 := uint64(k)<<32 | uint64(k)
+	if len(p) >= 1<<10 {
+		var pad [256]byte
+		for i := 0; i < len(pad); i += 8 {
+			binary.LittleEndian.PutUint64(pad[i:], k64)
+		}
+		for len(p) >= len(pad) {
+			subtle.XORBytes(p, p, pad[:])
+			p = p[len(pad):]
+		}
+	}
 	for len(p) >= 8 {
 		binary.LittleEndian.PutUint64(p, binary.LittleEndian.Uint64(p)^k64)
 		p = p[8:]

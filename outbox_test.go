@@ -425,3 +425,16 @@ func TestOutbox_socket(t *testing.T) {
 		}
 	}
 }
+
+func TestMask(t *testing.T) {
+	key := [4]byte{1, 2, 4, 8}
+	for n := range 3000 {
+		p := bytes.Repeat([]byte{0x55}, n)
+		xor(p, key)
+		for i, b := range p {
+			if b != 0x55^key[i%4] {
+				t.Fatalf("byte %d of %d is %#x (RFC 6455, section 5.3)", i, n, b)
+			}
+		}
+	}
+}

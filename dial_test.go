@@ -360,7 +360,7 @@ func TestDialNoAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute) // the timeout is the handshake's
+			pass(time.Minute) // the timeout is the handshake's
 			c.SendText("still here")
 			if m := <-s.got; m.String() != "still here" {
 				t.Errorf("got %q", m)
@@ -878,7 +878,7 @@ func TestDialSending(t *testing.T) {
 			client, server := newDialSide(), newDialSide()
 			c := mustDial(t, server.serve(&ws.Upgrader{}), client.events(), ws.Limits{})
 			sc := <-server.opened
-			time.Sleep(24 * time.Hour)
+			pass(24 * time.Hour)
 			if c.ReadyState() != ws.Open || sc.ReadyState() != ws.Open {
 				t.Errorf("the states are %v and %v", c.ReadyState(), sc.ReadyState())
 			}
@@ -1209,7 +1209,7 @@ func TestDialInMemory(t *testing.T) {
 				if m := <-client.got; m.String() != "a/b ada example.com" {
 					t.Errorf("got %q", m)
 				}
-				time.Sleep(time.Hour) // far beyond the middleware's timeout
+				pass(time.Hour) // far beyond the middleware's timeout
 				c.SendText("still here")
 				if m := <-client.got; m.String() != "still here" {
 					t.Errorf("got %q", m)

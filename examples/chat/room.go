@@ -110,7 +110,7 @@ func newHub(s *store, origins []string) *hub {
 		Fallback: http.HandlerFunc(h.explain),
 		// The handler returns at once, so that chi's Timeout never sees a conversation that lasts.
 		Detach: true,
-		// The longest text fits even if a client escapes each rune as a pair of \uXXXX.
+		// The longest text fits even if a client escapes each rune as two \u escapes.
 		Limits: ws.Limits{ReadLimit: 12*maxRunes + 1024},
 	}
 	return h

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -12,9 +13,24 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// TestMain lets the test's program be the servers' program too, as bench is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == serveCommand {
+		if err := serve(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // answer starts a server that answers message n of a connection with
 // reply(n, message), or not at all where that is nil.
@@ -130,7 +146,7 @@ func TestFrames(t *testing.T) {
 	for _, size := range []int{1, 4, 125, 126, 1000, 1<<16 - 1, 1 << 16, 200_000} {
 		near, far := net.Pipe()
 		go bareEcho(far)
-		c := &client{conn: near, br: bufio.NewReader(near)}
+		c := &client{conn: near, text: true, br: bufio.NewReader(near)}
 		c.dueIn(10 * time.Second)
 		for i := range 3 {
 			want := payload(1, i, size)
@@ -165,6 +181,66 @@ func TestDeflate(t *testing.T) {
 	plain := &client{deflate: true, br: bufio.NewReader(strings.NewReader("\x82\x01x"))}
 	if err := plain.expect([]byte("x")); err == nil || !strings.Contains(err.Error(), "compressed is false") {
 		t.Errorf("error %v, want one that says the reply is not compressed", err)
+	}
+}
+
+// TestText feeds a binary reply to a text message, and the other way round.
+func TestText(t *testing.T) {
+	for _, tc := range []struct {
+		text  bool
+		reply string
+		want  string // in the error; "" for none
+	}{
+		{true, "\x81\x01x", ""},
+		{true, "\x82\x01x", "text is false, wanted true"},
+		{false, "\x82\x01x", ""},
+		{false, "\x81\x01x", "text is true, wanted false"},
+	} {
+		c := &client{text: tc.text, br: bufio.NewReader(strings.NewReader(tc.reply))}
+		if err := c.expect([]byte("x")); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q to a message with text %t: error %v, want %q", tc.reply, tc.text, err, tc.want)
+		}
+	}
+}
+
+// TestExhausted has the descriptors run out, at either end: the work must end
+// soon, and say why.
+func TestExhausted(t *testing.T) {
+	const limit = 40
+	for _, tc := range []struct {
+		name string
+		pid  func(p *process) int // whose limit
+	}{
+		{"server", func(p *process) int { return p.pid }},
+		{"load generator", func(p *process) int { return os.Getpid() }},
+	} {
+		for _, name := range []string{reference, "bare"} {
+			s := servers()[slices.IndexFunc(servers(), func(s server) bool { return s.name == name })]
+			p, err := start(s, work{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var before unix.Rlimit
+			if err := unix.Prlimit(tc.pid(p), unix.RLIMIT_NOFILE, nil, &before); err != nil {
+				t.Fatal(err)
+			}
+			low := unix.Rlimit{Cur: limit, Max: before.Max}
+			if err := unix.Prlimit(tc.pid(p), unix.RLIMIT_NOFILE, &low, nil); err != nil {
+				t.Fatal(err)
+			}
+			clients, err := dialMany(p.addr, "/echo", 10*limit, dialOptions{hello: hello})
+			if err := unix.Prlimit(tc.pid(p), unix.RLIMIT_NOFILE, &before, nil); err != nil && tc.pid(p) == os.Getpid() {
+				t.Fatal(err)
+			}
+			dropAll(clients)
+			stopErr := p.stop()
+			if all := fmt.Sprint(err, stopErr, p.complaint()); err == nil || !strings.Contains(all, "no file descriptor is left") {
+				t.Errorf("%s of %s: errors %s, want that no descriptor is left", tc.name, name, all)
+			}
+		}
+	}
+	if err := exhausted(os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)); !strings.Contains(err.Error(), "no local port is left") {
+		t.Errorf("error %v, want that no port is left", err)
 	}
 }
 

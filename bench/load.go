@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"crypto/sha1"
 	"crypto/tls"
@@ -18,8 +19,12 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // client is one connection of the load generator. It knows just enough of RFC 6455
@@ -30,6 +35,7 @@ type client struct {
 	conn    net.Conn
 	br      *bufio.Reader
 	deflate bool
+	text    bool
 
 	packed []byte           // a compressed message, as it is read
 	known  map[*byte][]byte // compressed replies that were found to be right, by what was sent
@@ -38,10 +44,17 @@ type client struct {
 }
 
 type dialOptions struct {
-	tls, deflate bool
-	readBuffer   int // of ours, at least 4 KiB
-	socketBuffer int // for receiving; 0: the system's
+	tls, deflate, text bool
+	hello              []byte // a first message that must come back before the connection counts; nil for none
+	readBuffer         int    // of ours; 0: 4 KiB
+	socketBuffer       int    // for receiving; 0: the system's
 }
+
+// hello is for the works that send nothing else at first. It satisfies isJoin.
+var hello = []byte("J: is everybody here?")
+
+// smallBuffer is the readBuffer of connections by the thousand.
+const smallBuffer = 512
 
 var acceptOf = func(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
@@ -50,34 +63,50 @@ var acceptOf = func(key string) string {
 
 const (
 	handshakeKey     = "dGhlIHNhbXBsZSBub25jZQ=="
-	handshakeTimeout = 10 * time.Second
+	handshakeTimeout = 10 * time.Second // also for the hello
+	portsOfSource    = 4096             // connections from one address; the system has 28,000 ports for each by default
 )
 
 var handshakeAccept = acceptOf(handshakeKey)
 
 func dial(id int, addr, path string, o dialOptions) (*client, error) {
-	d := net.Dialer{Timeout: handshakeTimeout}
-	if o.socketBuffer > 0 { // before connecting, as the window is announced then
-		d.Control = func(_, _ string, rc syscall.RawConn) error {
-			var err error
-			ctlErr := rc.Control(func(fd uintptr) {
-				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, o.socketBuffer)
-			})
-			return errors.Join(ctlErr, err)
-		}
-	}
-	conn, err := d.Dial("tcp", addr)
+	source := net.IPv4(127, 0, 0, byte(1+id/portsOfSource))
+	d := net.Dialer{Timeout: handshakeTimeout, LocalAddr: &net.TCPAddr{IP: source}, Control: func(_, _ string, rc syscall.RawConn) error {
+		var err error
+		ctlErr := rc.Control(func(fd uintptr) {
+			// The port is chosen when connecting: only then can one be had that another server's connection has too.
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+			if err == nil && o.socketBuffer > 0 { // before connecting, as the window is announced then
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, o.socketBuffer)
+			}
+		})
+		return errors.Join(ctlErr, err)
+	}}
+	conn, err := d.Dial("tcp4", addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connection %d: %w", id, exhausted(err))
 	}
 	conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	if o.tls {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // the certificate was made a moment ago, here
 	}
-	c := &client{id: id, conn: conn, deflate: o.deflate, br: bufio.NewReaderSize(conn, max(4096, o.readBuffer))}
+	c := &client{
+		id: id, conn: conn, deflate: o.deflate, text: o.text,
+		br: bufio.NewReaderSize(conn, cmp.Or(o.readBuffer, 4096)),
+	}
 	if err := c.handshake(addr, path); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("connection %d: handshake: %w", id, err)
+	}
+	if o.hello != nil {
+		_, err := conn.Write(frame(o.hello, o.text, o.deflate))
+		if err == nil {
+			err = c.expect(o.hello)
+		}
+		if err != nil {
+			conn.Close()
+			return nil, late(err, handshakeTimeout)
+		}
 	}
 	conn.SetDeadline(time.Time{})
 	return c, nil
@@ -108,6 +137,40 @@ func (c *client) handshake(addr, path string) error {
 		return fmt.Errorf("asked for compression without context takeover, the server answered with extensions %q", ext)
 	}
 	return nil
+}
+
+// dialMany opens n connections, some at a time, and no more once one has failed.
+func dialMany(addr, path string, n int, o dialOptions) ([]*client, error) {
+	var (
+		clients = make([]*client, n)
+		errs    = make([]error, n)
+		failed  atomic.Bool
+		wg      sync.WaitGroup
+		slots   = make(chan struct{}, 16)
+	)
+	for i := 0; i < n && !failed.Load(); i++ {
+		slots <- struct{}{}
+		wg.Go(func() {
+			if clients[i], errs[i] = dial(i, addr, path, o); errs[i] != nil {
+				failed.Store(true)
+			}
+			<-slots
+		})
+	}
+	wg.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		dropAll(clients)
+		return nil, err
+	}
+	return clients, nil
+}
+
+func dropAll(clients []*client) {
+	for _, c := range clients {
+		if c != nil {
+			c.drop()
+		}
+	}
 }
 
 // drop ends the connection without a trace, so that thousands of them in a row
@@ -141,6 +204,9 @@ func (c *client) expect(want []byte) error {
 		}
 		if first != (h.opcode != 0) {
 			return fmt.Errorf("connection %d: a message with a frame out of order", c.id)
+		}
+		if first && (h.opcode == 1) != c.text {
+			return fmt.Errorf("connection %d: text is %t, wanted %t", c.id, h.opcode == 1, c.text)
 		}
 		first = false
 		if c.deflate {
@@ -267,14 +333,14 @@ func late(err error, d time.Duration) error {
 	return err
 }
 
-// payload makes a message that is text, compresses like text, and differs from
-// all others of the connection and of other connections.
+// payload makes the beginning of a JSON object, of size bytes. It compresses as such
+// do, and differs from all others of the connection and of other connections.
 func payload(connection, message, size int) []byte {
 	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven clever wizards mix potions under quiet northern lights")
 	r := rand.New(rand.NewPCG(uint64(connection), uint64(message)))
-	b := fmt.Appendf(nil, "%d.%d", connection, message)
+	b := fmt.Appendf(make([]byte, 0, size+32), `{"id":"%d.%d"`, connection, message)
 	for len(b) < size {
-		b = fmt.Appendf(b, " %s %d", words[r.IntN(len(words))], r.IntN(100))
+		b = fmt.Appendf(b, `,"%s":%d`, words[r.IntN(len(words))], r.IntN(100_000))
 	}
 	return b[:size]
 }

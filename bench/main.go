@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"runtime"
 	"time"
 )
 
@@ -42,7 +43,6 @@ func run(args []string) error {
 		rounds    = fs.Int("rounds", 5, "rounds; in each, every server is measured once")
 		duration  = fs.Duration("duration", time.Second, "measured window of one server in one round")
 		short     = fs.Bool("short", false, "everything, but tiny: a check that it works")
-		text      = fs.Bool("text", false, "send text messages instead of binary ones")
 		hono      = fs.Bool("hono", false, "measure Hono on Bun, Deno and Node too")
 		profile   = fs.String("profile", "", "write CPU profiles of the Go servers' measured windows, and heap profiles of the idle ones, to this `directory`")
 		jsonPath  = fs.String("json", "", "write every figure of every round to this `file`")
@@ -98,7 +98,6 @@ func run(args []string) error {
 
 	rep := newReport(*rounds, t)
 	for _, w := range works {
-		w.text = *text
 		measureWork(rep, w, picked, t, *rounds, *profile)
 		rep.print(os.Stdout, w)
 	}
@@ -116,7 +115,8 @@ func run(args []string) error {
 func measureWork(rep *report, w work, servers []server, t timing, rounds int, profile string) {
 	failed := map[string]bool{}
 	for round := range rounds {
-		for _, s := range servers {
+		for i := range servers {
+			s := servers[(round+i)%len(servers)] // nobody always comes after the same one
 			if !s.can(w) || failed[s.name] {
 				continue
 			}
@@ -134,6 +134,7 @@ func measureWork(rep *report, w work, servers []server, t timing, rounds int, pr
 }
 
 func measureOne(s server, w work, t timing, profile string) (figures, error) {
+	runtime.GC() // of what the measurement before has left
 	p, err := start(s, w)
 	if err != nil {
 		return figures{}, err

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/go-analyze/charts"
 )
@@ -15,7 +16,7 @@ func (rep *report) plot() ([]byte, error) {
 	var names []string
 	values := make([][]float64, len(servers))
 	for _, w := range rep.works() {
-		if w.inflight == 0 || w.deflate || w.tls {
+		if w.inflight == 0 || w.deflate || w.tls || w.text {
 			continue
 		}
 		names = append(names, fmt.Sprintf("%s × %d", inWords(w.size), w.inflight))
@@ -35,8 +36,13 @@ func (rep *report) plot() ([]byte, error) {
 	opt.CategoryAxis.Labels = names
 	opt.Legend.SeriesNames = servers
 	opt.Legend.Offset = charts.OffsetStr{Top: "30"}
-	opt.Theme = charts.GetTheme(charts.ThemeLight) // its background is white, in GitHub's dark theme too
-	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: 1100, Height: 460})
+	var colors []charts.Color // more than a theme has
+	for hex := range strings.FieldsSeq("#5470c6 #91cc75 #fac858 #8d6e63 #73c0de #3ba272 #fc8452 #ee6666 #ea7ccc #9a60b4 #999999 #c0ca33 #26a69a #333333") {
+		colors = append(colors, charts.ParseColor(hex))
+	}
+	opt.Theme = charts.GetTheme(charts.ThemeLight).WithSeriesColors(colors) // its background is white, in GitHub's dark theme too
+	opt.ValueAxis[0].Min = charts.Ptr(0.0)
+	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: 1400, Height: 460})
 	if err := p.BarChart(opt); err != nil {
 		return nil, err
 	}
@@ -44,6 +50,9 @@ func (rep *report) plot() ([]byte, error) {
 }
 
 func inWords(n int) string {
+	if n >= 1<<20 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
 	if n >= 1<<10 {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}

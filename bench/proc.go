@@ -3,35 +3,26 @@
 package main
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// clockTick is the unit of times in /proc; Linux fixed it at 100 Hz for programs.
-const clockTick = 10 * time.Millisecond
-
-// cpuTime is what the system has charged to the process so far, in both user and kernel mode.
+// cpuTime is what the system has charged to the process so far, in both user and
+// kernel mode. It is the process' own clock, see clock_getcpuclockid(3):
+// /proc/PID/stat has the same time, but cut to 10 ms.
 func cpuTime(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
+		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
 	}
-	// The second field is the program's name in parentheses, and may contain anything.
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has no CPU times", pid)
-	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("/proc/%d/stat has no CPU times", pid)
-	}
-	return time.Duration(user+system) * clockTick, nil
+	return time.Duration(t.Nano()), nil
 }
 
 // memory is the process' resident memory without files, in bytes. Pages of the
@@ -74,4 +65,15 @@ func needFiles(n int) error {
 		return fmt.Errorf("%d connections need %d open files, but the limit is %d: raise it with ulimit -Hn", n, need, l.Cur)
 	}
 	return nil
+}
+
+// exhausted says in words what has run out on this machine, if that is what err is about.
+func exhausted(err error) error {
+	switch {
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("no file descriptor is left: raise the limit with ulimit -Hn, or fs.file-max: %w", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("no local port is left: widen net.ipv4.ip_local_port_range: %w", err)
+	}
+	return err
 }

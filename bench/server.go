@@ -52,6 +52,7 @@ const reference = "coder"
 // serverOptions are what a work asks of a server.
 type serverOptions struct {
 	deflate    bool // permessage-deflate for every message, without context takeover
+	text       bool // messages are text
 	tls        bool
 	sendBuffer int // of a socket; 0: the system's
 }
@@ -75,6 +76,7 @@ func serve(args []string) error {
 	var o serverOptions
 	name := fs.String("name", "", "")
 	fs.BoolVar(&o.deflate, "deflate", false, "")
+	fs.BoolVar(&o.text, "text", false, "")
 	fs.BoolVar(&o.tls, "tls", false, "")
 	fs.IntVar(&o.sendBuffer, "sendbuffer", 0, "")
 	if err := fs.Parse(args); err != nil {
@@ -162,14 +164,30 @@ func listen(o serverOptions) (net.Listener, error) {
 		}
 	}
 	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil || !o.tls {
-		return l, err
+	if err != nil {
+		return nil, err
+	}
+	l = impatient{l}
+	if !o.tls {
+		return l, nil
 	}
 	cert, err := certificate()
 	if err != nil {
 		return nil, err
 	}
 	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), nil
+}
+
+// impatient is a listener whose errors end a server. net/http would wait for a
+// descriptor as long as it takes.
+type impatient struct{ net.Listener }
+
+func (l impatient) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, fmt.Errorf("accepting a connection: %w", exhausted(err))
+	}
+	return c, nil
 }
 
 func certificate() (tls.Certificate, error) {
@@ -215,7 +233,7 @@ func start(s server, w work) (*process, error) {
 			return nil, err
 		}
 		p.cmd = exec.Command(self, serveCommand, "-name", s.name, fmt.Sprintf("-deflate=%t", w.deflate),
-			fmt.Sprintf("-tls=%t", w.tls), fmt.Sprintf("-sendbuffer=%d", sendBuffer))
+			fmt.Sprintf("-text=%t", w.text), fmt.Sprintf("-tls=%t", w.tls), fmt.Sprintf("-sendbuffer=%d", sendBuffer))
 	}
 	p.cmd.Stderr = &p.stderr
 	var err error

@@ -9,10 +9,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	gobwas "github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsflate"
-	"github.com/gobwas/ws/wsutil"
 	gorilla "github.com/gorilla/websocket"
+	nbiolog "github.com/lesismal/nbio/logging"
+	nbio "github.com/lesismal/nbio/nbhttp/websocket"
 	"github.com/lxzan/gws"
 	"github.com/olahol/melody"
 )
@@ -23,6 +22,7 @@ func peers() []server {
 		{name: reference, handler: coderServer},
 		{name: "gorilla", handler: gorillaServer},
 		{name: "gws", handler: gwsServer},
+		{name: "nbio", handler: nbioServer},
 		{name: "melody", handler: melodyServer},
 		{name: "gobwas", handler: gobwasServer},
 	}
@@ -45,7 +45,7 @@ func coderServer(o serverOptions) http.Handler {
 		return c
 	}
 	ctx := context.Background()
-	var h hub
+	var h hub[[]byte]
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		c := accept(w, r)
@@ -79,7 +79,7 @@ func coderServer(o serverOptions) http.Handler {
 			if err != nil {
 				return
 			}
-			h.take(m, b)
+			h.take(m, b, isJoin(b))
 		}
 	})
 	return mux
@@ -87,7 +87,7 @@ func coderServer(o serverOptions) http.Handler {
 
 func gorillaServer(o serverOptions) http.Handler {
 	up := gorilla.Upgrader{EnableCompression: o.deflate}
-	var h hub
+	var h hub[*gorilla.PreparedMessage]
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		c, err := up.Upgrade(w, r, nil)
@@ -110,165 +110,28 @@ func gorillaServer(o serverOptions) http.Handler {
 		if err != nil {
 			return
 		}
-		m := h.join(256, func() { c.Close() }, func(b []byte) error {
+		m := h.join(256, func() { c.Close() }, func(pm *gorilla.PreparedMessage) error {
 			c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-			return c.WriteMessage(gorilla.BinaryMessage, b)
+			return c.WritePreparedMessage(pm)
 		})
 		defer h.leave(m)
 		for {
-			_, b, err := c.ReadMessage()
+			typ, b, err := c.ReadMessage()
 			if err != nil {
 				return
 			}
-			h.take(m, b)
+			pm, err := gorilla.NewPreparedMessage(typ, b)
+			if err != nil {
+				return
+			}
+			h.take(m, pm, isJoin(b))
 		}
 	})
 	return mux
-}
-
-func gobwasServer(o serverOptions) http.Handler {
-	var h hub
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		if o.deflate {
-			gobwasDeflate(w, r)
-			return
-		}
-		c, _, _, err := gobwas.UpgradeHTTP(r, w)
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		for {
-			b, op, err := wsutil.ReadClientData(c)
-			if err != nil {
-				return
-			}
-			if err := wsutil.WriteServerMessage(c, op, b); err != nil {
-				return
-			}
-		}
-	})
-	mux.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) {
-		c, _, _, err := gobwas.UpgradeHTTP(r, w)
-		if err != nil {
-			return
-		}
-		m := h.join(256, func() { c.Close() }, func(b []byte) error {
-			c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-			return wsutil.WriteServerBinary(c, b)
-		})
-		defer h.leave(m)
-		for {
-			b, _, err := wsutil.ReadClientData(c)
-			if err != nil {
-				return
-			}
-			h.take(m, b)
-		}
-	})
-	return mux
-}
-
-func gobwasDeflate(w http.ResponseWriter, r *http.Request) {
-	e := wsflate.Extension{Parameters: wsflate.DefaultParameters}
-	up := gobwas.HTTPUpgrader{Negotiate: e.Negotiate}
-	c, _, _, err := up.Upgrade(r, w)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	for {
-		f, err := gobwas.ReadFrame(c)
-		if err != nil || f.Header.OpCode.IsControl() {
-			return
-		}
-		f = gobwas.UnmaskFrameInPlace(f)
-		if f, err = wsflate.DecompressFrame(f); err != nil {
-			return
-		}
-		if f, err = wsflate.CompressFrame(gobwas.NewFrame(f.Header.OpCode, true, f.Payload)); err != nil {
-			return
-		}
-		if err := gobwas.WriteFrame(c, f); err != nil {
-			return
-		}
-	}
-}
-
-// hub is the idea of gorilla's and coder's chat examples: a queue and a writing
-// goroutine for each member, and who lets the queue fill up is dropped.
-type hub struct {
-	mu sync.Mutex
-	// mu protects the following.
-	members map[*member]struct{}
-}
-
-type member struct {
-	queue chan []byte
-	drop  func()
-}
-
-func (h *hub) join(queue int, drop func(), write func([]byte) error) *member {
-	m := &member{make(chan []byte, queue), drop}
-	h.mu.Lock()
-	if h.members == nil {
-		h.members = map[*member]struct{}{}
-	}
-	h.members[m] = struct{}{}
-	h.mu.Unlock()
-	go func() {
-		for b := range m.queue {
-			if write(b) != nil {
-				break
-			}
-		}
-		drop()
-	}()
-	return m
-}
-
-func (h *hub) leave(m *member) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.remove(m)
-}
-
-// remove is called with mu held.
-func (h *hub) remove(m *member) {
-	if _, ok := h.members[m]; ok {
-		delete(h.members, m)
-		close(m.queue)
-		go m.drop() // a write may be stuck in it
-	}
-}
-
-func (h *hub) take(from *member, b []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if isJoin(b) {
-		h.send(from, b)
-		return
-	}
-	for m := range h.members {
-		h.send(m, b)
-	}
-}
-
-// send is called with mu held.
-func (h *hub) send(m *member, b []byte) {
-	if _, ok := h.members[m]; !ok {
-		return
-	}
-	select {
-	case m.queue <- b:
-	default:
-		h.remove(m)
-	}
 }
 
 func gwsServer(o serverOptions) http.Handler {
-	opts := &gws.ServerOption{}
+	opts := &gws.ServerOption{CheckUtf8Enabled: o.text}
 	if o.deflate {
 		opts.PermessageDeflate = gws.PermessageDeflate{Enabled: true, Threshold: 1}
 	}
@@ -357,5 +220,50 @@ func melodyServer(o serverOptions) http.Handler {
 			m.BroadcastBinary(b)
 		}
 	}))
+	return mux
+}
+
+// nbioServer runs nbio's upgrader below net/http: blocking reads, and writes by a
+// goroutine that runs while there is something to write.
+func nbioServer(o serverOptions) http.Handler {
+	nbiolog.SetLevel(nbiolog.LevelNone) // it logs to the standard output
+	upgrader := func(take func(*nbio.Conn, nbio.MessageType, []byte)) *nbio.Upgrader {
+		u := nbio.NewUpgrader()
+		u.EnableCompression(o.deflate)
+		u.OnMessage(take)
+		return u
+	}
+	serve := func(u *nbio.Upgrader) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { u.Upgrade(w, r, nil) }
+	}
+	echo := func(c *nbio.Conn, typ nbio.MessageType, b []byte) { c.WriteMessage(typ, b) }
+	var (
+		mu    sync.Mutex
+		conns = map[*nbio.Conn]struct{}{} // mu protects it
+	)
+	chat := upgrader(func(c *nbio.Conn, typ nbio.MessageType, b []byte) {
+		if isJoin(b) {
+			echo(c, typ, b)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for c := range conns {
+			echo(c, typ, b)
+		}
+	})
+	chat.OnOpen(func(c *nbio.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		conns[c] = struct{}{}
+	})
+	chat.OnClose(func(c *nbio.Conn, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		delete(conns, c)
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/echo", serve(upgrader(echo)))
+	mux.HandleFunc("/chat", serve(chat))
 	return mux
 }

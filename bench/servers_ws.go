@@ -19,6 +19,7 @@ func wsServers() []server {
 		{name: "ws", handler: variant(&ws.Upgrader{})},
 		{name: "ws-reuse", handler: variant(&ws.Upgrader{Limits: ws.Limits{ReuseData: true}})},
 		{name: "ws-detach", handler: variant(&ws.Upgrader{Detach: true})},
+		{name: "ws-reuse-detach", handler: variant(&ws.Upgrader{Detach: true, Limits: ws.Limits{ReuseData: true}})},
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -27,29 +26,6 @@ var (
 	// ErrShutdown: the Upgrader is shut down.
 	ErrShutdown = errors.New("ws: the server is shutting down")
 )
-
-// HandshakeError is a handshake that was refused, with the HTTP status of the
-// answer; 0 if there was no answer.
-type HandshakeError struct {
-	Status int
-	Err    error
-}
-
-func (e *HandshakeError) Error() string {
-	if e.Status == 0 {
-		return fmt.Sprintf("ws: the handshake failed: %v", e.Err)
-	}
-	return fmt.Sprintf("ws: the handshake was refused with %d: %v", e.Status, e.Err)
-}
-
-func (e *HandshakeError) Unwrap() error { return e.Err }
-
-// Reject returns an error with which a Factory refuses a handshake. status (300
-// to 599) and reason reach the client, with the headers that were set. Browsers
-// show a page neither: to tell it why, close from OnOpen with a code.
-func Reject(status int, reason string) error {
-	return &HandshakeError{status, errors.New(reason)}
-}
 
 // errClosed is what sending returns from Close on.
 var errClosed = fmt.Errorf("ws: the connection is closing or closed: %w", net.ErrClosed)
@@ -113,21 +89,21 @@ func (l Limits) withDefaults() Limits {
 // goroutine, in callbacks and outside of them, also after its end.
 type Conn struct {
 	ev     Events
-	home   home // nil when dialling
+	owner  owner // nil when dialling
 	req    *http.Request
+	resp   *http.Response // of the handshake, when dialling
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	engine *websocket.Conn // nil in the browser
 	limits Limits
 
 	subprotocol string
-	own         atomic.Pointer[guard] // the Factory's writer, if it must be checked at the end
 
 	// The following belong to the goroutine of run.
 	stop  error      // what ended the stream
 	fault error      // what OnError got
 	end   CloseEvent // 1006 until it is known better
 
+	codec
 	in  inbox
 	out outbox
 
@@ -136,10 +112,18 @@ type Conn struct {
 	groups map[*Group]struct{}
 }
 
-// home is what a connection belongs to: an Upgrader.
-type home interface {
+// owner is what a connection belongs to: an Upgrader.
+type owner interface {
 	report(r *http.Request, err error)
 	remove(c *Conn)
+}
+
+// Stats is what has passed over a connection so far.
+type Stats struct {
+	MessagesIn, MessagesOut int64         // text and binary
+	BytesIn, BytesOut       int64         // of these messages, uncompressed and without their frames
+	WireIn, WireOut         int64         // of all frames, as they were read and written, without TLS
+	RTT                     time.Duration // of the last ping that was answered; 0: none was
 }
 
 // Send queues a copy of m and returns. If Limits.SendBuffer bytes wait already,
@@ -150,16 +134,16 @@ type home interface {
 // What is sent while a callback runs leaves when the input at hand has been
 // worked off, or after 1 ms; what is sent at other times leaves at once.
 // A Send that returned before another began arrives first.
-func (c *Conn) Send(m Message) error { return c.send(m, true) }
+func (c *Conn) Send(m Message) error { return c.send(m, waitRoom) }
 
 // SendText sends s as a text message, as Send does. s should be UTF-8.
 func (c *Conn) SendText(s string) error {
 	// The bytes are only read, and not kept: no copy but the queue's.
-	return c.send(Message{websocket.MessageText, unsafe.Slice(unsafe.StringData(s), len(s))}, true)
+	return c.send(Message{websocket.MessageText, unsafe.Slice(unsafe.StringData(s), len(s))}, waitRoom)
 }
 
 // SendBinary sends b as a binary message, as Send does.
-func (c *Conn) SendBinary(b []byte) error { return c.send(Binary(b), true) }
+func (c *Conn) SendBinary(b []byte) error { return c.send(Binary(b), waitRoom) }
 
 // SendJSON sends v as JSON in a text message, as Send does.
 func (c *Conn) SendJSON(v any) error {
@@ -167,17 +151,34 @@ func (c *Conn) SendJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	return c.send(m, true)
+	return c.send(m, waitRoom)
 }
 
 // TrySend is Send that never waits for the peer: if the buffer is full it returns [ErrBufferFull].
-func (c *Conn) TrySend(m Message) error { return c.send(m, false) }
+func (c *Conn) TrySend(m Message) error { return c.send(m, tryRoom) }
 
-func (c *Conn) send(m Message, wait bool) error {
-	if m.Type != websocket.MessageText && m.Type != websocket.MessageBinary {
-		return fmt.Errorf("ws: a message's type must be text or binary, not %d", m.Type)
+func (c *Conn) send(m Message, full admission) error {
+	if err := checkType(m); err != nil {
+		return err
 	}
-	return c.out.send(c.engine, m, wait)
+	one := [1]Message{m}
+	return c.post(one[:], full)
+}
+
+// admission is what becomes of a message when the buffer is full.
+type admission int
+
+const (
+	tryRoom  admission = iota // ErrBufferFull
+	waitRoom                  // it waits for room, at most the write timeout
+	anyRoom                   // it is queued all the same
+)
+
+func checkType(m Message) error {
+	if m.Type != websocket.MessageText && m.Type != websocket.MessageBinary {
+		return fmt.Errorf("ws: a message's type must be text or binary, not %d", int(m.Type))
+	}
+	return nil
 }
 
 // Close begins the closing handshake (RFC 6455, section 7) and returns at once:
@@ -198,10 +199,13 @@ func (c *Conn) Close(code websocket.StatusCode, reason string) error {
 	return nil
 }
 
+// sendable reports whether a Close frame may have code (RFC 6455, section 7.4).
+func sendable(code websocket.StatusCode) bool {
+	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
+}
+
 func checkClose(code websocket.StatusCode, reason string) error {
-	switch {
-	case 1000 <= code && code <= 1003, 1007 <= code && code <= 1014, 3000 <= code && code <= 4999:
-	default:
+	if !sendable(code) {
 		return fmt.Errorf("ws: can't close with code %d: it must be 1000 to 1003, 1007 to 1014 or 3000 to 4999", int(code))
 	}
 	if len(reason) > 123 {
@@ -218,7 +222,7 @@ func (c *Conn) ReadyState() ReadyState {
 	switch {
 	case c.ctx.Err() != nil:
 		return Closed
-	case c.out.closing():
+	case c.out.ending():
 		return Closing
 	}
 	return Open
@@ -240,10 +244,8 @@ func (c *Conn) Request() *http.Request { return c.req }
 // request's own, which middleware may end at any time.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// Raw returns the engine's own connection, for its Ping, say, which must not be
-// called in a callback. Its Read, Reader, CloseRead, Writer, Close and CloseNow are
-// not to be called at all. In the browser it returns nil.
-func (c *Conn) Raw() *websocket.Conn { return c.engine }
+// Value returns Events.Value.
+func (c *Conn) Value() any { return c.ev.Value }
 
 func (c *Conn) leaveGroups() {
 	c.mu.Lock()
@@ -254,3 +256,6 @@ func (c *Conn) leaveGroups() {
 	}
 	c.groups = nil
 }
+
+// Response returns the answer to the handshake when dialling, with an empty Body; nil on the server.
+func (c *Conn) Response() *http.Response { return c.resp }

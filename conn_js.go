@@ -3,6 +3,8 @@ package ws
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -15,15 +17,13 @@ import (
 // In the browser a connection is the browser's own WebSocket, which frames,
 // queues, answers pings and closes by itself. The engine's build for it is not
 // used: it does not tell the code with which the peer closed, and may lose
-// messages that came before. So Raw returns nil here.
+// messages that came before.
 
-// guard is the server's.
-type guard struct{}
+// codec is the browser's.
+type codec struct{}
 
 // inbox is what the browser has received.
 type inbox struct {
-	err error // there was no valid Close frame
-
 	mu     sync.Mutex // protects the following
 	queue  []Message
 	closed *websocket.CloseError
@@ -36,10 +36,12 @@ type outbox struct {
 	sendBuffer int
 	timeout    time.Duration
 	in         *inbox
+	cancel     func(error) // ends the connection's Context
 
 	mu     sync.Mutex // protects the following
 	closed bool
 	why    error
+	stats  Stats
 }
 
 func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err error) {
@@ -65,7 +67,7 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 	ws := js.Global().Get("WebSocket").New(u.String(), protocols)
 	ws.Set("binaryType", "arraybuffer")
 	c.in.signal = make(chan struct{}, 1)
-	c.out = outbox{ws: ws, sendBuffer: c.limits.SendBuffer, timeout: c.limits.WriteTimeout, in: &c.in}
+	c.out = outbox{ws: ws, sendBuffer: c.limits.SendBuffer, timeout: c.limits.WriteTimeout, in: &c.in, cancel: c.cancel}
 
 	opened := make(chan struct{})
 	var funcs [3]js.Func
@@ -75,14 +77,7 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 	}
 	listen(0, "open", func(js.Value) { close(opened) })
 	listen(1, "message", func(e js.Value) {
-		m := Message{Type: websocket.MessageText}
-		if data := e.Get("data"); data.Type() == js.TypeString {
-			m.Data = []byte(data.String())
-		} else {
-			array := js.Global().Get("Uint8Array").New(data)
-			m.Type, m.Data = websocket.MessageBinary, make([]byte, array.Length())
-			js.CopyBytesToGo(m.Data, array)
-		}
+		m := messageOf(e.Get("data"))
 		c.in.add(func() { c.in.queue = append(c.in.queue, m) })
 	})
 	listen(2, "close", func(e js.Value) {
@@ -103,6 +98,16 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 		ws.Call("close")
 		return &HandshakeError{Err: ctx.Err()}
 	}
+}
+
+func messageOf(data js.Value) Message {
+	if data.Type() == js.TypeString {
+		return Text(data.String())
+	}
+	array := js.Global().Get("Uint8Array").New(data)
+	b := make([]byte, array.Length())
+	js.CopyBytesToGo(b, array)
+	return Binary(b)
 }
 
 func (in *inbox) add(f func()) {
@@ -129,13 +134,13 @@ func (c *Conn) next() (Message, error) {
 			if c.limits.ReadLimit > 0 && int64(len(m.Data)) > c.limits.ReadLimit && !c.out.closing() {
 				return Message{}, &peerError{websocket.StatusMessageTooBig, errors.New("the peer sent a message of more than Limits.ReadLimit")}
 			}
+			c.out.count(&c.out.stats.MessagesIn, &c.out.stats.BytesIn, len(m.Data))
 			return m, nil
 		case ce != nil:
 			c.in.mu.Unlock()
 			c.out.shut()
 			if ce.Code == websocket.StatusAbnormalClosure {
-				c.in.err = errors.New("the browser says no more")
-				return Message{}, c.in.err
+				return Message{}, errors.New("the browser says no more")
 			}
 			return Message{}, *ce
 		}
@@ -147,7 +152,11 @@ func (c *Conn) next() (Message, error) {
 func (c *Conn) release()    {}
 func (c *Conn) disconnect() {}
 
-func (o *outbox) startHeart(Limits) {}
+// What the other build needs to know of callbacks and input, the browser knows by itself.
+func (in *inbox) more() bool         { return false }
+func (o *outbox) watch()             {}
+func (o *outbox) callback(more bool) {}
+func (o *outbox) worked()            {}
 
 func (o *outbox) shut() {
 	o.mu.Lock()
@@ -155,15 +164,53 @@ func (o *outbox) shut() {
 	o.mu.Unlock()
 }
 
-func (o *outbox) send(_ *websocket.Conn, m Message, wait bool) error {
-	deadline := time.Now().Add(o.timeout)
-	for !o.closing() && o.buffered() >= o.sendBuffer {
-		if !wait || time.Now().After(deadline) {
-			return ErrBufferFull
+// post sends messages one by one.
+func (c *Conn) post(ms []Message, full admission) error {
+	for _, m := range ms {
+		if err := c.out.send(m, full); err != nil {
+			return err
 		}
-		time.Sleep(10 * time.Millisecond) // browsers tell nobody when there is room
+		c.out.count(&c.out.stats.MessagesOut, &c.out.stats.BytesOut, len(m.Data))
 	}
-	if o.closing() || o.ws.Get("readyState").Int() != int(Open) {
+	return nil
+}
+
+// shared is messages for many connections.
+type shared struct{ ms []Message }
+
+func (c *Conn) share(s *shared) error { return c.post(s.ms, tryRoom) }
+
+// Stats returns what has passed over the connection so far; it may be called from any
+// goroutine, also after the connection's end. In the browser it counts messages alone.
+func (c *Conn) Stats() Stats {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.stats
+}
+
+// Ping is not to be had in the browser: it returns an error.
+func (c *Conn) Ping(context.Context) (time.Duration, error) {
+	return 0, fmt.Errorf("ws: a page can't ping: %w", errors.ErrUnsupported)
+}
+
+// NetConn returns nil in the browser.
+func (c *Conn) NetConn() net.Conn { return nil }
+
+func (o *outbox) count(messages, bytes *int64, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	*messages++
+	*bytes += int64(n)
+}
+
+func (o *outbox) send(m Message, full admission) error {
+	if full == waitRoom {
+		o.awaitRoom(nil)
+	}
+	if !o.ending() && o.buffered() >= o.sendBuffer {
+		return ErrBufferFull
+	}
+	if o.ending() {
 		return errClosed
 	}
 	if m.Type == websocket.MessageText {
@@ -174,6 +221,19 @@ func (o *outbox) send(_ *websocket.Conn, m Message, wait bool) error {
 	js.CopyBytesToJS(array, m.Data)
 	o.ws.Call("send", array)
 	return nil
+}
+
+// awaitRoom waits for room, at most the write timeout and until stop is closed.
+// Browsers tell nobody when there is some.
+func (o *outbox) awaitRoom(stop <-chan struct{}) {
+	deadline := time.Now().Add(o.timeout)
+	for !o.ending() && o.buffered() >= o.sendBuffer && time.Now().Before(deadline) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-stop:
+			return
+		}
+	}
 }
 
 func (o *outbox) close(code websocket.StatusCode, reason string) bool {
@@ -197,6 +257,11 @@ func (o *outbox) closing() bool {
 	return o.closed
 }
 
+// ending reports whether nothing can be sent any more: the browser may know before the loop does.
+func (o *outbox) ending() bool {
+	return o.closing() || o.ws.Get("readyState").Int() != int(Open)
+}
+
 func (o *outbox) buffered() int { return o.ws.Get("bufferedAmount").Int() }
 
 // drop ends the connection for us at once; the browser closes it in its own time.
@@ -208,6 +273,7 @@ func (o *outbox) drop(why error) {
 	}
 	o.why, o.closed = why, true
 	o.mu.Unlock()
+	o.cancel(why)
 	o.ws.Call("close")
 	o.in.add(func() {})
 }

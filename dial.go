@@ -6,26 +6,40 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/coder/websocket"
 )
 
 // DialOptions are the options of [Dial] and [Route.Dial]. Its zero value is ready.
 type DialOptions struct {
-	// Engine is the engine's own options: HTTPHeader, HTTPClient (default:
-	// http.DefaultClient), Subprotocols, and CompressionMode (default: none). In the
-	// browser it has Subprotocols alone.
+	// Engine is the engine's own options:
+	//
+	//   - HTTPClient makes the handshake; nil: http.DefaultClient. Its Timeout is the
+	//     handshake's alone, and without a CheckRedirect at most 10 redirects are
+	//     followed. Its Transport must give the connection away with the body of a 101, as an
+	//     [http.Transport] does; the HTTP proxy that one's Proxy names is asked to
+	//     CONNECT (RFC 9110, section 9.3.6), for ws:// too.
+	//   - HTTPHeader and Host are sent with the handshake; Host "": the URL's.
+	//   - Subprotocols are offered, the preferred one first.
+	//   - CompressionMode is what is offered (RFC 7692); zero: nothing. Messages of
+	//     CompressionThreshold bytes are compressed; 0: of 128, without context takeover 512.
+	//   - OnPingReceived and OnPongReceived are called between callbacks, on their goroutine.
+	//
+	// In the browser it has Subprotocols alone.
 	Engine websocket.DialOptions
 
-	// Params are the values of a Route's {wildcards}. Dial has none.
+	// Params are the values of a Route's {wildcards}. Dial has none: they are an error.
 	Params map[string]string
 
 	// Query is added to the URL's own.
 	Query url.Values
 
-	// Handler is dialled in memory, without a network: for tests. The URL's
-	// host is then only what the request says. It works inside of testing/synctest.
-	// Only HTTPClient's Jar, CheckRedirect and Timeout are used. Not in the browser.
+	// Handler is dialled in memory, without a network: for tests, also inside of
+	// testing/synctest. The URL's host is then only what the request says. RemoteAddr
+	// is "192.0.2.1:1234", and TLS is set for wss and https, as httptest.NewRequest
+	// has them. Of HTTPClient its Jar, CheckRedirect and Timeout are used. nil: the
+	// network. Not in the browser.
 	Handler http.Handler
 
 	Limits
@@ -33,11 +47,13 @@ type DialOptions struct {
 
 // Dial connects to rawURL, whose scheme is ws, wss, http or https, and returns
 // without waiting for OnOpen. The callbacks run on a goroutine of the connection's.
-// opts may be nil.
+// opts may be nil. A user and password in the URL are sent as basic authentication.
 //
-// ctx bounds the handshake only; the connection's Context carries its values. A handshake that failed is a
-// [*HandshakeError] with the status of the answer and the beginning of its
-// body, or with status 0 if there was no answer.
+// ctx bounds the handshake only; the connection's Context carries its values. A
+// handshake that failed is a [*HandshakeError]. If the server or a proxy refused it, that has
+// the status and the headers of the answer and the beginning of its body (at most
+// 1 KiB). Its status is 0 if there was no answer, or one that is no valid 101 (RFC 6455,
+// section 4.1). No error holds the URL's password.
 //
 // A fault that has no Events.OnError to go to is only CloseEvent.Err. In the
 // browser Close can send the codes 1000 and 3000 to 4999; for others it sends none.
@@ -46,7 +62,7 @@ func Dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Co
 		opts = &DialOptions{}
 	}
 	for name := range opts.Params {
-		return nil, fmt.Errorf("ws: DialOptions.Params has %q, but %q is no Route", name, rawURL)
+		return nil, fmt.Errorf("ws: DialOptions.Params has %q, but only a Route has parameters", name)
 	}
 	c, err := dial(ctx, rawURL, ev, opts)
 	if err != nil {
@@ -58,15 +74,12 @@ func Dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Co
 
 // dial connects. The connection is to be run.
 func dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Conn, error) {
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL, opts.Query)
 	if err != nil {
 		return nil, fmt.Errorf("ws: can't dial: %w", err)
 	}
-	if err := toWebSocket(u, opts.Query); err != nil {
-		return nil, err
-	}
 	if u.Host == "" {
-		return nil, fmt.Errorf("ws: can't dial %q: it has no host", u.Redacted())
+		return nil, errors.New("ws: can't dial: the URL has no host")
 	}
 	cctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &Conn{ev: ev, ctx: cctx, cancel: cancel, limits: opts.Limits.withDefaults()}
@@ -77,8 +90,17 @@ func dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Co
 	return c, nil
 }
 
-// toWebSocket makes u's scheme ws or wss and adds query to its own.
-func toWebSocket(u *url.URL, query url.Values) error {
+// parseURL makes the scheme ws or wss and adds query to the URL's own. Its errors
+// hold nothing that may be a password.
+func parseURL(rawURL string, query url.Values) (*url.URL, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		var e *url.Error
+		if !errors.As(err, &e) || strings.Contains(rawURL, "@") {
+			return nil, errors.New("the URL is malformed; special characters in its user and password must be escaped (url.UserPassword does that)")
+		}
+		return nil, fmt.Errorf("the URL is malformed: %w", e.Err)
+	}
 	switch u.Scheme {
 	case "http":
 		u.Scheme = "ws"
@@ -86,7 +108,7 @@ func toWebSocket(u *url.URL, query url.Values) error {
 		u.Scheme = "wss"
 	case "ws", "wss":
 	default:
-		return fmt.Errorf("ws: can't dial %q: the scheme must be ws, wss, http or https", u.Redacted())
+		return nil, fmt.Errorf("the URL's scheme must be ws, wss, http or https, not %q", u.Scheme)
 	}
 	if len(query) > 0 {
 		q := query.Encode()
@@ -95,7 +117,5 @@ func toWebSocket(u *url.URL, query url.Values) error {
 		}
 		u.RawQuery = q
 	}
-	return nil
+	return u, nil
 }
-
-var errNoStream = errors.New("the client's Transport does not give the connection away after a 101")

@@ -18,9 +18,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +49,18 @@ func (s *dialSide) events() ws.Events {
 		OnMessage: func(_ *ws.Conn, m ws.Message) error { s.got <- m; return nil },
 		OnClose:   func(_ *ws.Conn, e ws.CloseEvent) { s.closed <- e },
 		OnError:   func(_ *ws.Conn, err error) { s.fault <- err },
+	}
+}
+
+// next returns the next message. It fails if the connection ends before.
+func (s *dialSide) next(t *testing.T) string {
+	t.Helper()
+	select {
+	case m := <-s.got:
+		return m.String()
+	case e := <-s.closed:
+		t.Fatalf("the connection ended: %+v", e)
+		return ""
 	}
 }
 
@@ -80,11 +94,16 @@ func dialRaw(header string, f func(c net.Conn, r *bufio.Reader)) http.Handler {
 			panic(err)
 		}
 		defer conn.Close()
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
-			base64.StdEncoding.EncodeToString(sum[:]), header)
+			acceptKey(r), header)
 		f(conn, brw.Reader)
 	})
+}
+
+// acceptKey is the answer to the request's key (RFC 6455, section 4.2.2).
+func acceptKey(r *http.Request) string {
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // readMasked reads a frame of the client's (RFC 6455, section 5.2). One that is not masked is an error.
@@ -192,7 +211,7 @@ func TestDialURL(t *testing.T) {
 		opts      *ws.DialOptions
 		want      string
 	}{
-		{"scheme", "ftp://example.com/ws", nil, `"ftp://example.com/ws"`},
+		{"scheme", "ftp://example.com/ws", nil, `"ftp"`},
 		{"no_scheme", "/ws", nil, "ws, wss, http or https"},
 		{"no_host", "ws:///ws", nil, "no host"},
 		{"opaque", "ws:example.com", nil, "no host"},
@@ -268,22 +287,71 @@ func TestDialRefused(t *testing.T) {
 		})
 	}
 
-	t.Run("D1_wrong_accept", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			hungUp := make(chan error, 1)
-			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				conn, brw, _ := http.NewResponseController(w).Hijack()
-				defer conn.Close()
-				io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\nno WebSocket")
-				_, err := io.Copy(io.Discard, brw)
-				hungUp <- err
+	const good = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+	deflate := websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover}
+	for _, tt := range []struct {
+		name, header string // %s is the right Sec-WebSocket-Accept
+		engine       websocket.DialOptions
+		want         string
+	}{
+		{"wrong_accept", good + "AAAA", websocket.DialOptions{}, "Sec-WebSocket-Accept"},
+		{"no_accept", "Upgrade: websocket\r\nConnection: Upgrade", websocket.DialOptions{}, "Sec-WebSocket-Accept"},
+		{"no_upgrade", "Connection: Upgrade\r\nSec-WebSocket-Accept: %s", websocket.DialOptions{}, "Upgrade"},
+		{"other_upgrade", "Upgrade: h2c\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s", websocket.DialOptions{}, "Upgrade"},
+		{"no_connection", "Upgrade: websocket\r\nSec-WebSocket-Accept: %s", websocket.DialOptions{}, "Connection"},
+		{"subprotocol", good + "%s\r\nSec-WebSocket-Protocol: b", websocket.DialOptions{Subprotocols: []string{"a"}}, `"b"`},
+		{"extension_not_offered", good + "%s\r\nSec-WebSocket-Extensions: permessage-deflate", websocket.DialOptions{}, "not asked for"},
+		{"two_extensions", good + "%s\r\nSec-WebSocket-Extensions: permessage-deflate, x", deflate, "not asked for"},
+		{"unknown_extension", good + "%s\r\nSec-WebSocket-Extensions: x", deflate, `"x"`},
+		{"malformed_extension", good + "%s\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7", deflate, "server_max_window_bits=7"},
+	} {
+		t.Run("D1_bad_101_"+tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hungUp := make(chan struct{})
+				h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					conn, brw, _ := http.NewResponseController(w).Hijack()
+					defer conn.Close()
+					header := strings.Replace(tt.header, "%s", acceptKey(r), 1)
+					io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nX-Server: 1\r\n"+header+"\r\n\r\n")
+					io.Copy(io.Discard, brw)
+					close(hungUp)
+				})
+				begin := time.Now()
+				_, err := ws.Dial(t.Context(), "ws://test", ws.Events{}, &ws.DialOptions{Handler: h, Engine: tt.engine})
+				var e *ws.HandshakeError
+				if !errors.As(err, &e) || e.Status != 0 || e.Header.Get("X-Server") != "1" || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %#v: %v; want status 0 and %s", e, err, tt.want)
+				}
+				if !strings.HasPrefix(err.Error(), "ws: the handshake failed: ") || strings.Contains(err.Error(), "to WebSocket dial") {
+					t.Errorf("the error says %q", err)
+				}
+				<-hungUp
+				if d := time.Since(begin); d != 0 {
+					t.Errorf("it took %v", d)
+				}
 			})
-			_, err := ws.Dial(t.Context(), "ws://test", ws.Events{}, &ws.DialOptions{Handler: h})
+		})
+	}
+	t.Run("D1_headers_and_a_body_without_end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("WWW-Authenticate", "Basic")
+				w.WriteHeader(http.StatusUnauthorized)
+				io.WriteString(w, "who are you?")
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			begin := time.Now()
+			_, err := ws.Dial(ctx, "ws://test", ws.Events{}, &ws.DialOptions{Handler: h})
 			var e *ws.HandshakeError
-			if !errors.As(err, &e) || e.Status != 101 || !strings.Contains(err.Error(), "Sec-WebSocket-Accept") {
-				t.Errorf("got %v", err)
+			if !errors.As(err, &e) || e.Status != 401 || e.Err.Error() != "who are you?" || e.Header.Get("WWW-Authenticate") != "Basic" {
+				t.Errorf("got %#v: %v", e, err)
 			}
-			<-hungUp
+			if d := time.Since(begin); d > time.Second {
+				t.Errorf("it took %v", d)
+			}
 		})
 	})
 }
@@ -389,6 +457,416 @@ func (noStream) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+type roundTrip func(r *http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// countedBody is a body that a Transport has wrapped.
+type countedBody struct {
+	io.ReadWriteCloser
+	written atomic.Int64
+}
+
+func (b *countedBody) Write(p []byte) (int, error) {
+	b.written.Add(int64(len(p)))
+	return b.ReadWriteCloser.Write(p)
+}
+
+func TestDialTransport(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(dialEcho(&ws.Upgrader{Limits: ws.Limits{PingInterval: 2 * time.Second}})) // which misses its pongs if they go elsewhere
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "token") }))
+	t.Cleanup(func() { srv.Close(); other.Close() })
+	next := http.DefaultTransport
+	token := func(ctx context.Context) { // from the other host
+		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, other.URL, nil)
+		resp, err := next.RoundTrip(r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	var body countedBody
+	for _, tt := range []struct {
+		name   string
+		f      roundTrip
+		direct bool // writes go to the socket itself
+	}{
+		{"plain", next.RoundTrip, true},
+		{"another_request_before", func(r *http.Request) (*http.Response, error) {
+			token(r.Context())
+			return next.RoundTrip(r)
+		}, true},
+		{"another_request_after", func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			token(r.Context())
+			return resp, err
+		}, true},
+		{"another_request_alone_is_traced", func(r *http.Request) (*http.Response, error) {
+			token(r.Context())
+			return next.RoundTrip(r.WithContext(context.Background()))
+		}, true},
+		{"no_trace", func(r *http.Request) (*http.Response, error) {
+			return next.RoundTrip(r.WithContext(context.Background()))
+		}, true},
+		{"wrapped_body", func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			if err == nil {
+				body.ReadWriteCloser = resp.Body.(io.ReadWriteCloser)
+				resp.Body = &body
+			}
+			return resp, err
+		}, false},
+	} {
+		t.Run("D1_"+tt.name, func(t *testing.T) {
+			s := newDialSide()
+			opts := &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: tt.f}}}
+			c, err := ws.Dial(t.Context(), srv.URL, s.events(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SendText("hello")
+			if m := s.next(t); m != "hello" {
+				t.Errorf("got %q", m)
+			}
+			conn, ok := c.NetConn().(*net.TCPConn)
+			if ok != tt.direct || ok && conn.RemoteAddr().String() != srv.Listener.Addr().String() {
+				t.Errorf("it writes to %T %v", c.NetConn(), c.NetConn().RemoteAddr())
+			}
+			c.Close(1000, "")
+			if e := <-s.closed; !e.WasClean {
+				t.Errorf("got %+v", e)
+			}
+		})
+	}
+	if want := int64(2+4+5) + 2 + 4 + 2; body.written.Load() != want {
+		t.Errorf("%d bytes went through the body, want %d", body.written.Load(), want)
+	}
+
+	t.Run("S3_no_deadlines", func(t *testing.T) {
+		s := newDialSide()
+		tr := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return tunnelled{conn}, err
+		}}
+		c, err := ws.Dial(t.Context(), srv.URL, s.events(), &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := c.NetConn().RemoteAddr().String(); a != srv.Listener.Addr().String() {
+			t.Errorf("its address is %v", a)
+		}
+		c.SendText("hello")
+		s.next(t)
+		if err := c.NetConn().SetReadDeadline(time.Now()); err != nil { // as at the end of a connection
+			t.Fatal(err)
+		}
+		if e := <-s.closed; e.Code != 1006 {
+			t.Errorf("got %+v", e)
+		}
+	})
+}
+
+// connectProxy is an HTTP proxy that knows CONNECT alone, and where example.com is.
+type connectProxy struct {
+	plain, secure string // example.com:80 and :443
+	password      string // of "user"; "": none
+	asked         chan *http.Request
+	hang          chan struct{} // not nil: it answers nothing, and closes hang when the client has gone
+}
+
+func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.asked <- r
+	to := map[string]string{"example.com:80": p.plain, "example.com:443": p.secure}[r.Host]
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+p.password))
+	switch {
+	case p.hang != nil:
+		<-r.Context().Done()
+		close(p.hang)
+		return
+	case r.Method != http.MethodConnect || to == "":
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	case p.password != "" && r.Header.Get("Proxy-Authorization") != basic:
+		w.Header().Set("Proxy-Authenticate", "Basic")
+		w.WriteHeader(http.StatusProxyAuthRequired)
+		return
+	}
+	server, err := net.Dial("tcp", to)
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	defer server.Close()
+	client, brw, _ := http.NewResponseController(w).Hijack()
+	defer client.Close()
+	io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n")
+	go func() {
+		io.Copy(server, brw)
+		server.Close()
+	}()
+	io.Copy(client, server)
+}
+
+func TestDialProxy(t *testing.T) {
+	t.Parallel()
+	plain, secure := httptest.NewServer(dialEcho(&ws.Upgrader{})), httptest.NewTLSServer(dialEcho(&ws.Upgrader{}))
+	proxy := &connectProxy{plain: plain.Listener.Addr().String(), secure: secure.Listener.Addr().String(), password: "hunter2", asked: make(chan *http.Request, 100)}
+	overHTTP, overTLS := httptest.NewServer(proxy), httptest.NewTLSServer(proxy)
+	t.Cleanup(func() { overHTTP.Close(); overTLS.Close(); plain.Close(); secure.Close() })
+	// through is a client of the proxy. The certificate of httptest is for example.com and 127.0.0.1.
+	through := func(rawURL, user string) (*http.Transport, *ws.DialOptions) {
+		u, err := url.Parse(rawURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, password, ok := strings.Cut(user, ":"); ok {
+			u.User = url.UserPassword(name, password)
+		}
+		tr := secure.Client().Transport.(*http.Transport).Clone()
+		tr.Proxy = http.ProxyURL(u)
+		tr.DialContext = nil // that of httptest knows example.com
+		return tr, &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}}}
+	}
+	echoes := func(t *testing.T, rawURL string, opts *ws.DialOptions) (sock net.Conn) {
+		t.Helper()
+		s := newDialSide()
+		c, err := ws.Dial(t.Context(), rawURL, s.events(), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SendText("hello")
+		if m := s.next(t); m != "hello" {
+			t.Errorf("got %q", m)
+		}
+		c.Close(1000, "")
+		if e := <-s.closed; !e.WasClean {
+			t.Errorf("got %+v", e)
+		}
+		return c.NetConn()
+	}
+	for name, p := range map[string]string{"http": overHTTP.URL, "https": overTLS.URL} {
+		for scheme, port := range map[string]string{"ws": ":80", "wss": ":443"} {
+			t.Run("D1_"+scheme+"_through_"+name, func(t *testing.T) {
+				tr, opts := through(p, "user:hunter2")
+				tr.ProxyConnectHeader = http.Header{"X-A": {"1"}}
+				sock := echoes(t, scheme+"://example.com/ws", opts)
+				r := <-proxy.asked
+				if r.Method != http.MethodConnect || r.Host != "example.com"+port || r.Header.Get("X-A") != "1" {
+					t.Errorf("the proxy was asked %s %s with %v", r.Method, r.Host, r.Header)
+				}
+				if _, isTCP := sock.(*net.TCPConn); isTCP != (scheme == "ws" && name == "http") {
+					t.Errorf("it writes to %T", sock)
+				}
+				if tr.Proxy == nil || tr.DialContext != nil || tr.DisableKeepAlives || len(tr.ProxyConnectHeader) != 1 {
+					t.Error("Dial changed the caller's Transport")
+				}
+				if len(proxy.asked) != 0 {
+					t.Error("the proxy was asked again")
+				}
+			})
+			t.Run("D1_refused_"+scheme+"_through_"+name, func(t *testing.T) {
+				_, opts := through(p, "user:hunter3")
+				_, err := ws.Dial(t.Context(), scheme+"://example.com/ws", ws.Events{}, opts)
+				var e *ws.HandshakeError
+				if !errors.As(err, &e) || e.Status != http.StatusProxyAuthRequired || e.Header.Get("Proxy-Authenticate") != "Basic" ||
+					!strings.Contains(err.Error(), p) || !strings.HasPrefix(err.Error(), "ws: the handshake was refused with 407: ") || strings.Contains(err.Error(), "hunter") {
+					t.Errorf("got %#v: %v", e, err)
+				}
+				<-proxy.asked
+			})
+		}
+	}
+	t.Run("D1_hooks", func(t *testing.T) {
+		tr, opts := through(overHTTP.URL, "user:hunter2")
+		tr.GetProxyConnectHeader = func(_ context.Context, u *url.URL, target string) (http.Header, error) {
+			return http.Header{"X-Target": {u.Host + " " + target}}, nil
+		}
+		enough := errors.New("enough")
+		var verdict error
+		tr.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != 200 {
+				t.Errorf("got %v", resp)
+			}
+			return verdict
+		}
+		echoes(t, "ws://example.com/ws", opts)
+		if r := <-proxy.asked; r.Header.Get("X-Target") != overHTTP.Listener.Addr().String()+" example.com:80" {
+			t.Errorf("the proxy got %v", r.Header)
+		}
+		verdict = enough
+		if _, err := ws.Dial(t.Context(), "ws://example.com/ws", ws.Events{}, opts); !errors.Is(err, enough) {
+			t.Errorf("got %v", err)
+		}
+		<-proxy.asked
+	})
+	t.Run("D1_no_proxy_for_the_host", func(t *testing.T) {
+		tr, opts := through(overHTTP.URL, "")
+		tr.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil } // as ProxyFromEnvironment with NO_PROXY
+		echoes(t, plain.URL, opts)
+		if len(proxy.asked) != 0 {
+			t.Error("the proxy was asked")
+		}
+	})
+	t.Run("D1_socks5", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		first := make(chan byte, 1)
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			b := make([]byte, 1)
+			io.ReadFull(conn, b)
+			first <- b[0]
+		}()
+		_, opts := through("socks5://"+l.Addr().String(), "")
+		if _, err := ws.Dial(t.Context(), "ws://example.com/ws", ws.Events{}, opts); err == nil || <-first != 5 {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("D1_no_such_proxy", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		_, opts := through("http://"+l.Addr().String(), "user:hunter2")
+		_, err = ws.Dial(t.Context(), "ws://example.com/ws", ws.Events{}, opts)
+		var e *ws.HandshakeError
+		var op *net.OpError
+		if !errors.As(err, &e) || e.Status != 0 || !errors.As(err, &op) || !strings.Contains(err.Error(), "the proxy http://"+l.Addr().String()) || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("D1_cancelled", func(t *testing.T) {
+		silent := &connectProxy{asked: make(chan *http.Request, 1), hang: make(chan struct{})}
+		srv := httptest.NewServer(silent)
+		defer srv.Close()
+		_, opts := through(srv.URL, "")
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-silent.asked; cancel() }()
+		if _, err := ws.Dial(ctx, "ws://example.com/ws", ws.Events{}, opts); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		<-silent.hang // the connection to the proxy does not leak
+	})
+}
+
+// tunnelled is a connection like those of an SSH tunnel.
+type tunnelled struct{ net.Conn }
+
+func (tunnelled) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (tunnelled) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (tunnelled) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// It is not parallel: it changes http.DefaultClient.
+func TestDialDefaultClient(t *testing.T) {
+	old := *http.DefaultClient
+	defer func() { *http.DefaultClient = old }()
+	jar, _ := cookiejar.New(nil)
+	trips := 0
+	*http.DefaultClient = http.Client{
+		Jar:           jar,
+		Transport:     roundTrip(func(r *http.Request) (*http.Response, error) { trips++; return http.DefaultTransport.RoundTrip(r) }),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       10 * time.Millisecond,
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		http.SetCookie(w, &http.Cookie{Name: "a", Value: "1"})
+		return ws.Events{}, nil
+	}))
+	mux.Handle("/old", http.RedirectHandler("/ws", http.StatusFound))
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := ws.Dial(ctx, srv.URL+"/slow", ws.Events{}, nil)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("D1: Timeout: got %v", err)
+	}
+	http.DefaultClient.Timeout = 0
+	var e *ws.HandshakeError
+	if _, err := ws.Dial(t.Context(), srv.URL+"/old", ws.Events{}, nil); !errors.As(err, &e) || e.Status != http.StatusFound {
+		t.Errorf("D1: CheckRedirect: got %v", err)
+	}
+	s := newDialSide()
+	c, err := ws.Dial(t.Context(), srv.URL+"/ws", s.events(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close(1000, "")
+	<-s.closed
+	u, _ := url.Parse(srv.URL)
+	if len(jar.Cookies(u)) != 1 || trips != 3 {
+		t.Errorf("D1: the jar has %v, the Transport was used %d times", jar.Cookies(u), trips)
+	}
+}
+
+// No error holds a URL's password, nor a part of it.
+func TestDialSecrets(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if to := r.URL.Query().Get("to"); to != "" {
+			w.Header().Set("Location", to)
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	defer srv.Close()
+	host := srv.Listener.Addr().String()
+	redirect := "ws://user:hunter2@" + host + "/?to="
+	for i, rawURL := range []string{
+		"ws://user:hunter2@h:port/ws",
+		"ws://user:%68unter2%zz@h/ws",
+		"ws://user:hun%@h/ws",
+		"ws://user:hun er2@h/ws",
+		"ws://user:hun/er2@h/ws",
+		"ws://user:hun?er2@h/ws",
+		"ws://user:hun#er2@h/ws",
+		"ws://user:hunter2@h/\x00",
+		"//user:hunter2@h/ws",
+		"ftp://user:hunter2@h/ws",
+		"user:hunter2@h/ws",
+		"ws:user:hunter2@h/ws",
+		"ws:/user:hunter2@h/ws",
+		"ws://user:hunter2@",
+		"ws://user:hunter2@" + host + "/ws",
+		redirect + url.QueryEscape("ws://user:hunter2@h:port/ws"),
+		redirect + url.QueryEscape("ws://user:hun%zz@h/ws"),
+		redirect + url.QueryEscape("ftp://user:hunter2@h/ws"),
+		redirect + url.QueryEscape("ws:user:hunter2@h/ws"),
+	} {
+		t.Run(fmt.Sprintf("D1_%d", i), func(t *testing.T) {
+			check := func(what string, err error) {
+				if err == nil || strings.Contains(err.Error(), "hun") || strings.Contains(err.Error(), "zz") || !strings.HasPrefix(err.Error(), "ws: ") {
+					t.Errorf("%s: %s: %v", rawURL, what, err)
+				}
+			}
+			_, err := ws.Dial(t.Context(), rawURL, ws.Events{}, nil)
+			check("Dial", err)
+			_, err = ws.Dial(t.Context(), rawURL, ws.Events{}, &ws.DialOptions{Params: map[string]string{"a": "b"}})
+			check("Params", err)
+			rt := ws.Route[int, int]{Path: "/ws"}
+			if _, err = rt.URL(rawURL, nil); err != nil {
+				check("Route.URL", err)
+			}
+			_, err = rt.Dial(t.Context(), rawURL, ws.RouteEvents[int, int]{}, nil)
+			check("Route.Dial", err)
+		})
+	}
+}
+
 func TestDialContext(t *testing.T) {
 	t.Parallel()
 	type key struct{}
@@ -437,6 +915,59 @@ func TestDialContext(t *testing.T) {
 			<-s.closed
 		})
 	}
+}
+
+// tied is a Transport whose bodies end with the request's context.
+func tied(then func()) http.RoundTripper {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(r.WithContext(context.Background()))
+		if err == nil {
+			body := resp.Body
+			context.AfterFunc(r.Context(), func() { body.Close() })
+			then()
+		}
+		return resp, err
+	})
+}
+
+func TestDialCancel(t *testing.T) {
+	t.Parallel()
+	server := newDialSide()
+	u := &ws.Upgrader{Limits: ws.Limits{PingInterval: 2 * time.Second}}
+	srv := httptest.NewServer(server.serve(u))
+	defer srv.Close()
+	t.Run("D1_the_body_has_the_context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := newDialSide()
+		c, err := ws.Dial(ctx, srv.URL, s.events(), &ws.DialOptions{Engine: websocket.DialOptions{
+			HTTPClient: &http.Client{Transport: tied(func() {}), Timeout: time.Minute}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		(<-server.opened).SendText("still here")
+		if m := s.next(t); m != "still here" {
+			t.Errorf("got %q", m)
+		}
+		c.Close(1000, "")
+		if e := <-s.closed; !e.WasClean {
+			t.Errorf("got %+v", e)
+		}
+		<-server.closed
+	})
+	t.Run("D1_cancelled_with_the_101", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c, err := ws.Dial(ctx, srv.URL, ws.Events{}, &ws.DialOptions{Engine: websocket.DialOptions{
+			HTTPClient: &http.Client{Transport: tied(cancel)}}})
+		var e *ws.HandshakeError
+		if c != nil || !errors.As(err, &e) || e.Status != 0 || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, %v", c, err)
+		}
+		<-server.opened
+		if e := <-server.closed; e.Code != 1006 || e.Err == ws.ErrPingTimeout { // a connection that leaks would not answer
+			t.Errorf("the server got %+v", e)
+		}
+	})
 }
 
 func TestDialCallbacks(t *testing.T) {
@@ -1144,6 +1675,106 @@ func TestDialHandshake(t *testing.T) {
 			}
 		}
 	})
+	t.Run("D1_redirect_loop", func(t *testing.T) {
+		n := 0
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n++; n > 100 {
+				t.Error("it has no end")
+				return
+			}
+			http.Redirect(w, r, fmt.Sprint("/", n), http.StatusFound)
+		})
+		synctest.Test(t, func(t *testing.T) {
+			_, err := ws.Dial(t.Context(), "ws://test", ws.Events{}, &ws.DialOptions{Handler: h})
+			var e *ws.HandshakeError
+			if !errors.As(err, &e) || e.Status != http.StatusFound || e.Header.Get("Location") != "/10" || !strings.Contains(err.Error(), "10 redirects") {
+				t.Errorf("got %#v: %v", e, err)
+			}
+		})
+		if n != 10 {
+			t.Errorf("%d requests came", n)
+		}
+	})
+	// Some peers compare the names of headers with their case.
+	t.Run("H3_spelling", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			head := make(chan string, 1)
+			go func() {
+				defer server.Close()
+				r := bufio.NewReader(server)
+				var text strings.Builder
+				req, err := http.ReadRequest(bufio.NewReader(io.TeeReader(r, &text)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				head <- text.String()
+				fmt.Fprintf(server, "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: upgrade\r\nSEC-WEBSOCKET-ACCEPT: %s\r\n"+
+					"sec-websocket-protocol: a\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n", acceptKey(req))
+				server.Write(dialClose(readCode(r), ""))
+			}()
+			tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return client, nil }}
+			s := newDialSide()
+			c, err := ws.Dial(t.Context(), "ws://test", s.events(), &ws.DialOptions{Engine: websocket.DialOptions{
+				HTTPClient:   &http.Client{Transport: tr},
+				HTTPHeader:   http.Header{"Sec-WebSocket-Extensions": {"x"}, "Sec-WebSocket-Key": {"x"}},
+				Subprotocols: []string{"a"}, CompressionMode: websocket.CompressionContextTakeover,
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for line := range strings.Lines(<-head) {
+				if name, value, _ := strings.Cut(line, ": "); strings.HasPrefix(strings.ToLower(name), "sec-") {
+					if names = append(names, name); strings.TrimSpace(value) == "x" {
+						t.Errorf("it sent %q", line)
+					}
+				}
+			}
+			slices.Sort(names)
+			if want := []string{"Sec-WebSocket-Extensions", "Sec-WebSocket-Key", "Sec-WebSocket-Protocol", "Sec-WebSocket-Version"}; !slices.Equal(names, want) {
+				t.Errorf("it sent %q", names)
+			}
+			if c.Subprotocol() != "a" || len(c.Request().Header.Get("Sec-WebSocket-Key")) != 24 || c.Response().Header.Get("Sec-WebSocket-Accept") == "" {
+				t.Errorf("Conn has %q, %v, %v", c.Subprotocol(), c.Request().Header, c.Response().Header)
+			}
+			c.Close(1000, "")
+			<-s.closed
+		})
+	})
+	t.Run("request_and_response", func(t *testing.T) {
+		server := newDialSide()
+		srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if user, password, _ := r.BasicAuth(); user != "u" || password != "p" {
+				t.Errorf("the user is %q, %q", user, password)
+			}
+			w.Header().Set("X-Node", "7")
+			server.serve(&ws.Upgrader{Engine: websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover}}).ServeHTTP(w, r)
+		}))
+		defer srv.Close()
+		s := newDialSide()
+		c, err := ws.Dial(t.Context(), "wss://u:p@"+srv.Listener.Addr().String()+"/ws", s.events(), &ws.DialOptions{Engine: websocket.DialOptions{
+			HTTPClient: srv.Client(), Host: "example.com", CompressionMode: websocket.CompressionContextTakeover}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, resp := c.Request(), c.Response()
+		if r.Host != "example.com" || r.URL.Path != "/ws" || !strings.HasPrefix(r.Header.Get("Sec-WebSocket-Extensions"), "permessage-deflate") {
+			t.Errorf("the request is %v", r)
+		}
+		if resp.StatusCode != 101 || resp.Header.Get("X-Node") != "7" || resp.Header.Get("Sec-WebSocket-Extensions") != "permessage-deflate" || resp.TLS == nil || resp.Request != r {
+			t.Errorf("the response is %v", resp)
+		}
+		if b, err := io.ReadAll(resp.Body); len(b) != 0 || err != nil || resp.Body.Close() != nil {
+			t.Errorf("its body has %q, %v", b, err)
+		}
+		if sc := <-server.opened; sc.Response() != nil {
+			t.Errorf("the server has the response %v", sc.Response())
+		}
+		c.Close(1000, "")
+		<-s.closed
+	})
 	t.Run("options_unchanged", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			client := &http.Client{}
@@ -1227,6 +1858,26 @@ func TestDialInMemory(t *testing.T) {
 						t.Errorf("%s: %v", target, err)
 					}
 				}
+			})
+		})
+	}
+	for scheme, secure := range map[string]bool{"ws": false, "http": false, "wss": true, "https": true} {
+		t.Run("D1_like_httptest_"+scheme, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				want := httptest.NewRequest(http.MethodGet, strings.Replace(scheme, "ws", "http", 1)+"://example.com/ws", nil)
+				s := newDialSide()
+				c, err := ws.Dial(t.Context(), scheme+"://example.com/ws", s.events(), &ws.DialOptions{Handler: ws.Upgrade(
+					func(_ http.ResponseWriter, r *http.Request) (ws.Events, error) {
+						if r.RemoteAddr != want.RemoteAddr || r.Host != want.Host || (r.TLS != nil) != secure || secure && !reflect.DeepEqual(r.TLS, want.TLS) {
+							t.Errorf("the request has %q, %q, %+v; want %q, %q, %+v", r.RemoteAddr, r.Host, r.TLS, want.RemoteAddr, want.Host, want.TLS)
+						}
+						return ws.Events{}, nil
+					})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Close(1000, "")
+				<-s.closed
 			})
 		})
 	}

@@ -2,13 +2,7 @@ package ws
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"runtime/debug"
-	"strings"
 
 	"github.com/coder/websocket"
 )
@@ -24,7 +18,7 @@ import (
 // What OnOpen and OnMessage return decides how the connection goes on:
 //
 //   - nil: it goes on.
-//   - a [websocket.CloseError]: it closes with that code and reason.
+//   - a [websocket.CloseError] or a pointer to one: it closes with that code and reason.
 //   - an error that is [net.ErrClosed], while the connection is closing: nothing,
 //     for "return c.Send(m)" may lose that race every day.
 //   - any other error: it goes to OnError, and the connection closes with 1011.
@@ -48,17 +42,11 @@ type Events struct {
 	// peer went away is no fault. nil: Upgrader.OnError gets it; on a
 	// connection of Dial only CloseEvent.Err tells.
 	OnError func(c *Conn, err error)
-}
 
-// Factory makes the callbacks of one connection: its closure is the
-// connection's state. It runs when the handshake is known to be good and before any
-// byte of the answer. What it sets on w's header goes out with the 101. It chooses a
-// subprotocol by setting Sec-WebSocket-Protocol to one that the client offered,
-// and none by deleting it.
-//
-// It refuses with [Reject]; any other error is a 500 that tells the client
-// nothing more. If it answers the request itself, that answer stands.
-type Factory func(w http.ResponseWriter, r *http.Request) (Events, error)
+	// Value is what Conn.Value returns: whose connection it is, say, for code
+	// that has only the Conn, as one that walks over a Group.
+	Value any
+}
 
 // Message is one text or binary message.
 type Message struct {
@@ -122,201 +110,4 @@ func (e *PanicError) Error() string {
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
-}
-
-// peerError is a fault of the peer's: it is closed with code.
-type peerError struct {
-	code websocket.StatusCode
-	err  error
-}
-
-func (e *peerError) Error() string { return "ws: " + e.err.Error() }
-func (e *peerError) Unwrap() error { return e.err }
-
-var (
-	errGoexit  = errors.New("ws: a callback called runtime.Goexit")
-	errAborted = errors.New("ws: a callback dropped the connection with http.ErrAbortHandler")
-)
-
-// run is the life of a connection, from after its handshake to its end. Its
-// stages are deferred so that runtime.Goexit in a callback skips none of them.
-func (c *Conn) run() {
-	defer c.leave()
-	defer c.onClose()
-	defer c.settle()
-	c.end.Code = websocket.StatusAbnormalClosure
-	c.out.startHeart(c.limits)
-	c.guard(c.open)
-	for c.stop == nil {
-		c.guard(c.loop)
-	}
-}
-
-// guard runs f, which calls callbacks, and makes a fault of a panic.
-func (c *Conn) guard(f func()) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		switch v := recover(); v {
-		case nil:
-			c.fail(websocket.StatusInternalError, errGoexit)
-		case http.ErrAbortHandler:
-			c.out.drop(errAborted)
-		default:
-			c.fail(websocket.StatusInternalError, &PanicError{v, debug.Stack()})
-		}
-	}()
-	f()
-	returned = true
-}
-
-func (c *Conn) open() {
-	if c.ev.OnOpen != nil {
-		c.returned(c.ev.OnOpen(c))
-	}
-}
-
-// loop reads messages and hands them on until the stream ends. Once the
-// connection is closing, those that still come are discarded.
-func (c *Conn) loop() {
-	for {
-		m, err := c.next()
-		if err != nil {
-			var fault *peerError
-			if !errors.As(err, &fault) {
-				c.stop = err
-				return
-			}
-			c.fail(fault.code, err)
-			continue
-		}
-		if c.out.closing() {
-			continue
-		}
-		if c.ev.OnMessage != nil {
-			c.returned(c.ev.OnMessage(c, m))
-		}
-		c.release()
-	}
-}
-
-// returned acts on what OnOpen or OnMessage returned.
-func (c *Conn) returned(err error) {
-	if err == nil {
-		return
-	}
-	var ce websocket.CloseError
-	if errors.As(err, &ce) {
-		cerr := c.Close(ce.Code, ce.Reason)
-		if cerr == nil || errors.Is(cerr, net.ErrClosed) {
-			return
-		}
-		err = fmt.Errorf("%w: a callback returned %w", cerr, err)
-	} else if errors.Is(err, net.ErrClosed) && c.out.closing() {
-		return
-	}
-	code := websocket.StatusInternalError
-	if fault, ok := err.(*peerError); ok { // a Route's
-		code = fault.code
-	}
-	c.fail(code, err)
-}
-
-// fail closes the connection because of a fault, the first of which is reported.
-func (c *Conn) fail(code websocket.StatusCode, err error) {
-	c.out.close(code, "")
-	if c.fault != nil {
-		return
-	}
-	c.fault = err
-	if c.ev.OnError != nil {
-		c.guardLate(func() { c.ev.OnError(c, err) })
-	} else if c.home != nil {
-		c.home.report(c.req, err)
-	}
-}
-
-// guardLate runs OnError or OnClose, after which no Events.OnError may come:
-// their panics go to the Upgrader, and to the log when dialling.
-func (c *Conn) guardLate(f func()) {
-	defer func() {
-		v := recover()
-		switch {
-		case v == nil || v == http.ErrAbortHandler:
-		case c.home != nil:
-			c.home.report(c.req, &PanicError{v, debug.Stack()})
-		default:
-			slog.Error((&PanicError{Value: v}).Error(), "stack", string(debug.Stack()))
-		}
-	}()
-	f()
-}
-
-// settle works out how the connection ended, and ends it.
-func (c *Conn) settle() {
-	defer c.hangUp()
-	for c.stop == nil {
-		c.guard(c.loop)
-	}
-	if code, fault := c.judge(c.stop); fault != nil {
-		c.fail(code, fault)
-	}
-}
-
-// judge says what the end of the stream means. It returns what is a fault.
-func (c *Conn) judge(err error) (websocket.StatusCode, error) {
-	var ce websocket.CloseError
-	dropped := c.out.dropped()
-	switch {
-	case errors.As(err, &ce): // the engine's only for a Close frame of the peer's
-		c.end = CloseEvent{Code: ce.Code, Reason: ce.Reason, WasClean: true}
-		if valid := strings.ToValidUTF8(ce.Reason, "\uFFFD"); valid != ce.Reason {
-			c.end.Reason, c.end.WasClean = valid, false
-			const code = websocket.StatusInvalidFramePayloadData
-			return code, &peerError{code, errors.New("the peer sent a close reason that is not UTF-8")}
-		}
-	case dropped != nil:
-		c.end.Err = dropped
-		if dropped == ErrPingTimeout || dropped == ErrWriteTimeout || dropped == ErrBufferFull {
-			return websocket.StatusInternalError, dropped
-		}
-	case c.in.err != nil:
-		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", c.in.err)
-	default:
-		const code = websocket.StatusProtocolError
-		return code, &peerError{code, err}
-	}
-	return 0, nil
-}
-
-// hangUp ends what is left of the connection but for OnClose.
-func (c *Conn) hangUp() {
-	if c.stop == nil { // a hook of the engine's called Goexit
-		c.out.drop(errGoexit)
-	}
-	c.disconnect()
-	if c.fault != nil {
-		c.end.Err = c.fault
-	}
-	cause := c.end.Err
-	if cause == nil {
-		cause = websocket.CloseError{Code: c.end.Code, Reason: c.end.Reason}
-	}
-	c.cancel(cause)
-	c.leaveGroups()
-}
-
-func (c *Conn) onClose() {
-	if c.ev.OnClose != nil {
-		c.guardLate(func() { c.ev.OnClose(c, c.end) })
-	}
-}
-
-// leave is the last step: from here on nobody sees the connection.
-func (c *Conn) leave() {
-	if c.home != nil {
-		c.home.remove(c)
-	}
 }

@@ -489,7 +489,7 @@ func testCallbacks(t *testing.T, newUpgrader func() *ws.Upgrader) {
 					log := []string{"open", "message 1", "error", "close"}
 					if fault == "protocol" {
 						log = slices.Delete(log, 1, 2)
-						code = closing(1002, "")
+						code = closing(1002, "protocol error")
 						w.write([]byte{fText, 1, '1'}) // not masked
 					} else {
 						w.send(fText, "1")
@@ -583,8 +583,9 @@ func TestFaults(t *testing.T) {
 			w := link{header: tt.header}.open(t, u, r.of(ws.Events{}))
 			w.write(append(frame(fText, "good"), tt.bytes...))
 			b0, p := w.next()
-			if b0 != fClose || len(p) < 2 || binary.BigEndian.Uint16([]byte(p)) != tt.code {
-				t.Fatalf("got %#x %q, want a Close frame with %d", b0, p, tt.code)
+			reason := map[uint16]string{1002: "protocol error", 1007: "invalid data", 1009: "message too big"}[tt.code]
+			if b0 != fClose || p != closing(tt.code, reason) {
+				t.Fatalf("got %#x %q, want a Close frame with %d %q", b0, p, tt.code, reason)
 			}
 			w.Close()
 			r.wait(t, u)
@@ -599,7 +600,7 @@ func TestFaults(t *testing.T) {
 		u, r := &ws.Upgrader{}, newRecord()
 		w := link{}.open(t, u, r.of(ws.Events{}))
 		w.send(fClose, closing(1000, "a\xffb"))
-		w.expect(fClose, closing(1007, ""))
+		w.expect(fClose, closing(1007, "invalid data"))
 		w.Close()
 		r.wait(t, u)
 		if r.end.Code != 1000 || r.end.Reason != "a\uFFFDb" || r.end.Err == nil || r.end.Err != r.err {
@@ -611,7 +612,7 @@ func TestFaults(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: ws.Limits{ReadLimit: 100}}, newRecord()
 		w := link{}.open(t, u, r.of(ws.Events{}))
 		w.send(fBinary, strings.Repeat("x", 101))
-		w.expect(fClose, closing(1009, ""))
+		w.expect(fClose, closing(1009, "message too big"))
 		w.send(fText, "more")
 		w.send(fClose, closing(1009, "yes"))
 		w.expect(0, "")

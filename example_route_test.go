@@ -53,6 +53,33 @@ func ExampleRoute() {
 	// Output: lobby: hello
 }
 
+// Broadcast sends a value of the route's type to a group.
+func ExampleRoute_Broadcast() {
+	var room ws.Group
+	h := ws.Upgrade(Chat.Factory(func(w http.ResponseWriter, r *http.Request) (ws.RouteEvents[Post, Note], error) {
+		return ws.RouteEvents[Post, Note]{
+			OnOpen: func(c *ws.RouteConn[Note]) error { room.Add(c.Conn()); return nil },
+			OnMessage: func(c *ws.RouteConn[Note], p Post) error {
+				return Chat.Broadcast(&room, Note{From: "somebody", Text: p.Text})
+			},
+		}, nil
+	}))
+	got, closed := make(chan Note), make(chan bool)
+	c, err := Chat.Dial(context.Background(), "https://example.com", ws.RouteEvents[Note, Post]{
+		OnMessage: func(_ *ws.RouteConn[Post], n Note) error { got <- n; return nil },
+		OnClose:   func(*ws.RouteConn[Post], ws.CloseEvent) { close(closed) },
+	}, &ws.DialOptions{Params: map[string]string{"room": "lobby"}, Handler: h})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.Send(Post{Text: "hello"})
+	fmt.Printf("%+v\n", <-got)
+	c.Close(websocket.StatusNormalClosure, "")
+	<-closed
+	// Output: {From:somebody Text:hello}
+}
+
 // Testing your handlers: Dial takes the handler itself, with all its routes and
 // middleware, in the place of a network.
 func ExampleDial() {

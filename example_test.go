@@ -1,9 +1,12 @@
 package ws_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"path"
 	"strings"
@@ -110,6 +113,84 @@ func ExampleReject() {
 	// Output: 403 members only
 }
 
+// Any rule can decide which pages may connect. This one also refuses a Host that is
+// not ours, against DNS rebinding.
+func ExampleUpgrader_checkOrigin() {
+	u := &ws.Upgrader{
+		OnError: func(r *http.Request, err error) {},
+		CheckOrigin: func(r *http.Request) bool {
+			origin := r.Header.Get("Origin") // "": no page
+			return r.Host == "example.com" && (origin == "" || origin == "https://app.example.com")
+		},
+	}
+	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) { return ws.Events{}, nil })
+	for _, origin := range []string{"https://app.example.com", "https://evil.test"} {
+		_, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{}, &ws.DialOptions{
+			Handler: h,
+			Engine:  websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}},
+		})
+		fmt.Println(err)
+	}
+	// Output:
+	// <nil>
+	// ws: the handshake was refused with 403: a page of Origin "https://evil.test" may not connect to Host "example.com": Upgrader.CheckOrigin says so
+}
+
+// Browsers hide from a page why it was refused. RejectWithClose tells it.
+func ExampleUpgrader_rejectWithClose() {
+	u := &ws.Upgrader{RejectWithClose: true}
+	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, ws.Reject(http.StatusUnauthorized, "sign in first")
+	})
+	closed := make(chan ws.CloseEvent)
+	ws.Dial(context.Background(), "ws://example.com/", ws.Events{
+		OnClose: func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
+	}, &ws.DialOptions{
+		Handler: h,
+		Engine:  websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://example.com"}}}, // as a page has it
+	})
+	e := <-closed
+	fmt.Println(int(e.Code), e.Reason)
+	// Output: 4401 sign in first
+}
+
+// An OnError of one's own can count errors, say, and leave the log as it is.
+func ExampleUpgrader_LogError() {
+	counted := make(chan string, 1)
+	u := &ws.Upgrader{}
+	u.OnError = func(r *http.Request, err error) {
+		counted <- r.URL.Path
+		u.LogError(r, err)
+	}
+	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, ws.Reject(http.StatusForbidden, "members only")
+	})
+	ask(h)
+	fmt.Println(<-counted)
+	// Output: /ws
+}
+
+// A factory may choose the subprotocol by what the client offers.
+func ExampleSubprotocols() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		for _, p := range ws.Subprotocols(r) {
+			if strings.HasPrefix(p, "chat.") {
+				w.Header().Set("Sec-WebSocket-Protocol", p)
+				break
+			}
+		}
+		return ws.Events{}, nil
+	})
+	c, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{}, &ws.DialOptions{
+		Handler: h,
+		Engine:  websocket.DialOptions{Subprotocols: []string{"mail.v1", "chat.v2", "chat.v1"}},
+	})
+	if err == nil {
+		fmt.Println(c.Subprotocol())
+	}
+	// Output: chat.v2
+}
+
 func ExampleUpgrader() {
 	u := &ws.Upgrader{
 		Engine: websocket.AcceptOptions{
@@ -210,6 +291,88 @@ func ExampleGroup() {
 	// Output: 2 ann got hello
 }
 
+// Messages that belong together leave in one write a member, and none comes between them.
+func ExampleGroup_BroadcastAll() {
+	var room ws.Group
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnOpen: func(c *ws.Conn) error { room.Add(c); return nil },
+			OnMessage: func(c *ws.Conn, m ws.Message) error {
+				return room.BroadcastAll([]ws.Message{ws.Text("a picture by " + m.String()), ws.Binary([]byte("GIF89a…"))})
+			},
+		}, nil
+	})
+	got, closed := make(chan ws.Message), make(chan bool)
+	c, _ := ws.Dial(context.Background(), "http://example.com/", ws.Events{
+		OnMessage: func(c *ws.Conn, m ws.Message) error { got <- m; return nil },
+		OnClose:   func(*ws.Conn, ws.CloseEvent) { close(closed) },
+	}, &ws.DialOptions{Handler: h})
+	c.SendText("ann")
+	for range 2 {
+		m := <-got
+		fmt.Println(m.Type, m)
+	}
+	c.Close(websocket.StatusNormalClosure, "")
+	<-closed
+	// Output:
+	// MessageText a picture by ann
+	// MessageBinary GIF89a…
+}
+
+// Value says whose connection it is, to code that has only the Conn.
+func ExampleConn_Value() {
+	var all ws.Group
+	joined := make(chan bool)
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			Value:  r.URL.Query().Get("user"),
+			OnOpen: func(c *ws.Conn) error { all.Add(c); joined <- true; return nil },
+		}, nil
+	})
+	closed := make(chan string)
+	for _, user := range []string{"ann", "bob"} {
+		ws.Dial(context.Background(), "http://example.com/?user="+user, ws.Events{
+			OnClose: func(_ *ws.Conn, e ws.CloseEvent) { closed <- user + ": " + e.Reason },
+		}, &ws.DialOptions{Handler: h})
+		<-joined
+	}
+	for c := range all.All() {
+		if c.Value() == "bob" {
+			c.Close(4403, "you were banned")
+		}
+	}
+	fmt.Println(<-closed)
+	// Output: bob: you were banned
+}
+
+// A stream carries any protocol of a net.Conn. Here both ends speak lines.
+func ExampleStream() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Stream(func(c net.Conn) {
+			lines := bufio.NewScanner(c)
+			for lines.Scan() {
+				fmt.Fprintln(c, strings.ToUpper(lines.Text()))
+			}
+			fmt.Fprintln(c, "BYE") // the client has called CloseWrite
+		}), nil
+	})
+	done := make(chan bool)
+	ws.Dial(context.Background(), "http://example.com/", ws.Stream(func(c net.Conn) {
+		defer close(done)
+		c.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprint(c, "hello\nagain\n")
+		c.(interface{ CloseWrite() error }).CloseWrite()
+		answer, err := io.ReadAll(c) // until the server's function has returned
+		fmt.Printf("%s%v", answer, err)
+	}), &ws.DialOptions{Handler: h})
+	<-done
+	// Output:
+	// HELLO
+	// AGAIN
+	// BYE
+	// <nil>
+}
+
 // TrySend suits messages that are worth nothing later: a position, a price.
 func ExampleConn_TrySend() {
 	tick := func(c *ws.Conn, price string) {
@@ -226,6 +389,52 @@ func ExampleConn_TrySend() {
 	answers, _, _ := ask(h, "price?")
 	fmt.Println(answers)
 	// Output: [42]
+}
+
+// Ping measures the round trip. It is not for the connection's own callbacks, which
+// hold up the pong.
+func ExampleConn_Ping() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, nil
+	})
+	c, err := ws.Dial(context.Background(), "http://example.com/", ws.Events{}, &ws.DialOptions{Handler: h})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	d, err := c.Ping(context.Background())
+	fmt.Println(d > 0, err)
+	fmt.Println(c.Stats().RTT == d)
+	// Output:
+	// true <nil>
+	// true
+}
+
+func ExampleConn_Stats() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			s := c.Stats()
+			return c.SendText(fmt.Sprintf("%d messages of %d bytes, %d with their frames", s.MessagesIn, s.BytesIn, s.WireIn))
+		}}, nil
+	})
+	answers, _, _ := ask(h, "hello", "world")
+	fmt.Println(answers[1])
+	// Output: 2 messages of 10 bytes, 22 with their frames
+}
+
+// NetConn gives the connection's addresses and, where it is a socket, its options.
+func ExampleConn_NetConn() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			if tcp, ok := c.NetConn().(*net.TCPConn); ok {
+				tcp.SetKeepAlive(false) // the heartbeat finds out as well
+			}
+			return c.SendText("you are " + c.NetConn().RemoteAddr().String())
+		}}, nil
+	})
+	answers, _, _ := ask(h, "who am I?")
+	fmt.Println(answers)
+	// Output: [you are 192.0.2.1:1234]
 }
 
 // Closing with a code is the way to tell a page why.

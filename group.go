@@ -2,6 +2,7 @@ package ws
 
 import (
 	"iter"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -72,13 +73,40 @@ func (g *Group) All() iter.Seq[*Conn] {
 
 // Broadcast sends m to every member but those in except, and waits for none: a
 // member whose send buffer is full is dropped, with OnError([ErrBufferFull])
-// and OnClose{1006}; the others don't notice. m's type must be text or binary.
-func (g *Group) Broadcast(m Message, except ...*Conn) {
-	for _, c := range g.snapshot() {
-		if len(except) > 0 && slices.Contains(except, c) {
-			continue
+// and OnClose{1006}; the others don't notice. m is framed once for all, and compressed once for all
+// members without context takeover. An error says that m can't be sent to anybody: its type must be text or binary.
+func (g *Group) Broadcast(m Message, except ...*Conn) error {
+	return g.BroadcastAll([]Message{m}, except...)
+}
+
+// BroadcastAll is Broadcast of several messages, which leave together: in one write to a member.
+func (g *Group) BroadcastAll(ms []Message, except ...*Conn) error {
+	for _, m := range ms {
+		if err := checkType(m); err != nil {
+			return err
 		}
-		if c.send(m, false) == ErrBufferFull {
+	}
+	if len(ms) == 0 {
+		return nil
+	}
+	s, members := &shared{ms: ms}, g.snapshot()
+	var wg sync.WaitGroup
+	// What costs is the system's calls: they run on all processors.
+	for n := runtime.GOMAXPROCS(0); n > 1 && len(members) >= 2*share; n-- {
+		part := members[:max(share, len(members)/n)]
+		members = members[len(part):]
+		wg.Go(func() { s.send(part, except) })
+	}
+	s.send(members, except)
+	wg.Wait()
+	return nil
+}
+
+const share = 64 // members for which another goroutine is worth its while
+
+func (s *shared) send(members, except []*Conn) {
+	for _, c := range members {
+		if !slices.Contains(except, c) && c.share(s) == ErrBufferFull {
 			c.out.drop(ErrBufferFull)
 		}
 	}

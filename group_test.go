@@ -1,12 +1,17 @@
 package ws_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
@@ -127,6 +132,80 @@ func TestGroup(t *testing.T) {
 			fine.want(t, "open", "close")
 		})
 	}
+	bubble(t, "K3_what_can_not_be_sent_is_an_error", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		var g ws.Group
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnOpen: func(c *ws.Conn) error { g.Add(c); return nil }}))
+		synctest.Wait()
+		for _, err := range []error{
+			g.Broadcast(ws.Message{}),
+			g.BroadcastAll([]ws.Message{ws.Text("not this"), {Type: 7}}),
+			new(ws.Group).Broadcast(ws.Message{Type: 7}),
+		} {
+			if err == nil || !strings.HasPrefix(err.Error(), "ws: ") {
+				t.Errorf("got %v", err)
+			}
+		}
+		if err := errors.Join(g.BroadcastAll(nil), g.Broadcast(ws.Text("nor this"), r.conn), g.Broadcast(ws.Text("this"))); err != nil {
+			t.Error(err)
+		}
+		w.expect(fText, "this")
+		r.conn.Close(1000, "")
+		if err := g.Broadcast(ws.Text("late")); err != nil || g.Len() != 1 {
+			t.Errorf("to a closing member: %v", err)
+		}
+		w.bye(1000, "")
+		r.wait(t, u)
+		r.want(t, "open", "close")
+	})
+	bubble(t, "K3_messages_leave_together_in_one_write_a_member", func(t *testing.T) {
+		u := &ws.Upgrader{Limits: ws.Limits{PingInterval: -1, SendBuffer: 10}}
+		var g ws.Group
+		var writes [2]atomic.Int32
+		var got [2]<-chan string
+		for i := range got {
+			w := link{pipe: true, server: func(c net.Conn) net.Conn { return counted{c, &writes[i]} }}.open(t, u, ws.Events{OnOpen: func(c *ws.Conn) error { g.Add(c); return nil }})
+			got[i] = w.collect()
+			synctest.Wait()
+			writes[i].Store(0)
+		}
+		// That the buffer is full is asked before the first.
+		g.BroadcastAll([]ws.Message{ws.Text("a long first"), ws.Binary([]byte("a long second")), ws.Text("third")})
+		synctest.Wait()
+		for i := range got {
+			if all := drain(got[i]); !slices.Equal(all, []string{"\x81a long first", "\x82a long second", "\x81third"}) || writes[i].Load() != 1 {
+				t.Errorf("%q in %d writes", all, writes[i].Load())
+			}
+		}
+		if g.Len() != 2 {
+			t.Errorf("%d members", g.Len())
+		}
+		for c := range g.All() {
+			c.Close(1000, "")
+		}
+		pass(time.Minute)
+	})
+	bubble(t, "K3_nothing_comes_between", func(t *testing.T) {
+		u := &ws.Upgrader{Limits: noPings}
+		var g ws.Group
+		w := link{pipe: true}.open(t, u, ws.Events{OnOpen: func(c *ws.Conn) error { g.Add(c); return nil }})
+		got := w.collect()
+		synctest.Wait()
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 50 {
+					g.BroadcastAll([]ws.Message{ws.Text("1"), ws.Text("2"), ws.Text("3")})
+				}
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		if all := strings.Join(drain(got), ""); all != strings.Repeat("\x811\x812\x813", 400) {
+			t.Errorf("got %.200q", all)
+		}
+		w.Close()
+	})
 	t.Run("changes_from_many_goroutines", func(t *testing.T) {
 		t.Parallel()
 		var g ws.Group

@@ -4,22 +4,16 @@ package ws
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"path"
 	"reflect"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 )
 
 // A WebSocket upgrade takes the connection away from net/http, and whatever
@@ -31,9 +25,9 @@ import (
 //   - Middleware that sets a header or a status after the next handler has
 //     returned sets it on a response that is gone. Nobody ever tells.
 //
-// So the engine gets a gate for its writer, which hijacks first and writes the
-// 101 to the connection itself. Guard's writer below all middleware lets them see
-// the 101 on its way, and freezes: what comes later is reported to whom it concerns.
+// So the engine never answers: this package hijacks, and writes the 101 to the
+// connection itself. Guard's writer below all middleware lets them see the 101 on
+// its way, and freezes: what comes later is reported to whom it concerns.
 
 // Guard makes WebSocket upgrades by this package work behind any middleware.
 // Wrap the outermost handler with it, once:
@@ -50,240 +44,170 @@ import (
 // Upgrades by other packages and reverse proxies pass through.
 func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isHandshake(r) || r.Context().Value(guardKey{}) != nil {
+		if !isHandshake(r) || findGuard(w, r) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		g := &guard{w: w}
-		g.cond.L = &g.mu
-		defer g.done()
-		next.ServeHTTP(g, r.WithContext(context.WithValue(r.Context(), guardKey{}, g)))
+		serveGuarded(w, next, r)
 	})
 }
 
-// HeaderError reports a use of the response after the WebSocket upgrade. It
-// had no effect.
-type HeaderError struct {
-	Op     string // "set", "delete", "WriteHeader", "Write" or "Flush"
-	Key    string // of the header; "" for the last three
-	Status int    // of WriteHeader; 0 for the others
-	// Func, File and Line are the caller outside of this package, File with its
-	// full path. They are empty where it can't be known.
-	Func, File string
-	Line       int
+// serveGuarded is on the stack of whatever runs on Guard's own goroutine.
+func serveGuarded(w http.ResponseWriter, next http.Handler, r *http.Request) {
+	g := &guardWriter{response: response{w: w}}
+	g.switched.L = &g.mu
+	defer g.finish()
+	next.ServeHTTP(g, r.WithContext(context.WithValue(r.Context(), guardKey{}, g)))
 }
 
-func (e *HeaderError) Error() string {
-	who := "by unknown code, perhaps through a header map that was taken before the upgrade"
-	if e.Func != "" {
-		name := closure.ReplaceAllString(path.Base(e.Func), "") // a closure's number says nothing
-		who = fmt.Sprintf("%s at %s:%d", name, path.Base(e.File), e.Line)
-	}
-	switch e.Op {
-	case "set":
-		return fmt.Sprintf("ws: header %q was set after the WebSocket upgrade and never reached the client: %s; set it before calling the next handler", e.Key, who)
-	case "delete":
-		return fmt.Sprintf("ws: header %q was deleted after the WebSocket upgrade, when the client had it already: %s; delete it before calling the next handler", e.Key, who)
-	case "WriteHeader":
-		return fmt.Sprintf("ws: status %d was written after the WebSocket upgrade and never reached the client: %s; write it before calling the next handler, or let WebSocket requests pass", e.Status, who)
-	case "Flush":
-		return fmt.Sprintf("ws: the response was flushed after the WebSocket upgrade, to no effect: %s; let WebSocket requests pass", who)
-	}
-	return fmt.Sprintf("ws: the response was written to after the WebSocket upgrade and none of it reached the client: %s; send messages with Conn.Send, or let WebSocket requests pass", who)
-}
+var guardEntry = reflect.ValueOf(serveGuarded).Pointer()
 
-var closure = regexp.MustCompile(`\.func[0-9].*$`)
+// onGuardsGoroutine reports whether Guard's handler is on the stack. It looks from
+// the outermost function on, near which Guard is.
+func onGuardsGoroutine() bool {
+	var pcs [64]uintptr
+	for skip := 2; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		for i := n - 1; i >= 0; i-- {
+			if f := runtime.FuncForPC(pcs[i] - 1); f != nil && f.Entry() == guardEntry {
+				return true
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
+}
 
 type guardKey struct{}
 
-// guardBelow returns the Guard that r passed, if w is on it.
-func guardBelow(r *http.Request) *guard {
-	g, _ := r.Context().Value(guardKey{}).(*guard)
+// findGuard returns the writer of the Guard that r has passed: by the context,
+// or by w, for middleware may replace either.
+func findGuard(w http.ResponseWriter, r *http.Request) *guardWriter {
+	if g, ok := r.Context().Value(guardKey{}).(*guardWriter); ok {
+		return g
+	}
+	g, _ := find[*guardWriter](w)
 	return g
 }
 
-// guard is a ResponseWriter that passes everything on until the upgrade, and
-// freezes then. One is Guard's own; another is what a Factory gets.
-type guard struct {
-	gate *gate // of the Factory whose writer this is, until the upgrade; nil for Guard's own
-	conn *Conn // likewise, from the upgrade on
+// response is what the writers of Guard and of a Factory have in common: it
+// passes an answer on until the upgrade, and freezes then. After that it finds out who touches it.
+type response struct {
+	mu     sync.Mutex // protects the following, and what the two have of their own
+	w      http.ResponseWriter
+	state  responseState
+	wrote  bool              // a final status, or the connection is somebody else's
+	status int               // that was written
+	conn   net.Conn          // that was hijacked while switching
+	brw    *bufio.ReadWriter // likewise
+	added  func() headerList // what an answer is to have in its header; nil: nothing
 
-	mu       sync.Mutex // protects the following
-	cond     sync.Cond  // signals the end of switching
-	w        http.ResponseWriter
-	state    guardState
-	wrote    bool        // a final status, or the connection is somebody else's
-	status   int         // that was written
-	orig     http.Header // w's map, at the switch
-	origWas  http.Header // a copy of it
-	view     http.Header // what Header returns from the switch on
-	frozen   http.Header // what view must be; shared, not to be changed
-	seen     http.Header // what view was at the last call; likewise
-	blame    map[string]caller
-	last     caller // of the last call
-	reportTo func(error)
+	sent    headerList  // the header as it went out with the 101
+	seen    headerList  // what view was at the last call
+	view    http.Header // what Header returns; nil until somebody asks
+	blame   map[string]caller
+	last    caller // of the last call
+	report  func(error)
+	found   []error // to be reported
+	telling bool    // found is being reported: what is done meanwhile is report's own doing
 }
 
-type guardState int
+type responseState int
 
 const (
-	passing   guardState = iota
-	switching            // from WriteHeader(101) to the hijack
-	frozen               // upgraded by us
-	refused              // the switch failed and was answered
-	finished             // the handler has returned
+	passing   responseState = iota
+	switching               // from WriteHeader(101) to the hijack
+	frozen                  // upgraded by us
+	finished                // the handler has returned, or the switch failed and was answered
 )
 
-// caller is where a method was called from.
-type caller struct {
-	op  string
-	pcs []uintptr
-}
-
-// here is the caller of the method that calls it.
-func here(op string) caller {
-	pcs := make([]uintptr, 32)
-	return caller{op, pcs[:runtime.Callers(2, pcs)]}
-}
-
-func (g *guard) Header() http.Header {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch g.state {
-	case passing:
-		return g.w.Header()
-	case frozen:
-		if g.view == nil { // a Factory's; most never come here, and are not kept
-			g.view = g.frozen.Clone()
-			g.conn.own.Store(g)
-		}
-		g.look(here("Header"))
-	}
-	return g.view
-}
-
-func (g *guard) WriteHeader(status int) {
-	g.mu.Lock()
-	switch g.state {
-	case passing:
-		w := g.w
-		chosen := w.Header()["Sec-Websocket-Protocol"]
-		status = g.passStatus(status)
-		g.mu.Unlock()
+func (p *response) WriteHeader(status int) {
+	if w, status := p.pass("WriteHeader", status, status != http.StatusSwitchingProtocols); w != nil {
 		w.WriteHeader(status)
-		if g.gate != nil && status < 200 {
-			g.gate.put()
-			if delete(w.Header(), "Sec-Websocket-Protocol"); chosen != nil {
-				w.Header()["Sec-Websocket-Protocol"] = chosen
-			}
-		}
-		return
-	case switching, frozen:
-		if status != http.StatusSwitchingProtocols {
-			g.commit(here("WriteHeader"), status)
-		}
 	}
-	g.mu.Unlock()
 }
 
-// passStatus notes that a status is on its way to the client. It takes the
-// handshake's headers out of an answer that a Factory writes itself, which can't be a 101.
-func (g *guard) passStatus(status int) int {
-	if g.gate != nil {
-		g.gate.strip()
-		if status == http.StatusSwitchingProtocols {
-			status = http.StatusInternalServerError
-		}
-	}
-	if !g.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		g.wrote, g.status = true, status
-	}
-	return status
-}
-
-func (g *guard) Write(p []byte) (int, error) {
-	if w := g.pass("Write", len(p)); w != nil {
-		return w.Write(p)
+func (p *response) Write(b []byte) (int, error) {
+	if w, _ := p.pass("Write", 0, len(b) > 0); w != nil {
+		return w.Write(b)
 	}
 	return 0, http.ErrHijacked
 }
 
-func (g *guard) WriteString(s string) (int, error) {
-	if w := g.pass("Write", len(s)); w != nil {
-		return io.WriteString(w, s)
-	}
-	return 0, http.ErrHijacked
-}
-
-func (g *guard) ReadFrom(r io.Reader) (int64, error) {
-	if w := g.pass("Write", 1); w != nil {
+func (p *response) ReadFrom(r io.Reader) (int64, error) {
+	if w, _ := p.pass("Write", 0, true); w != nil {
 		return io.Copy(w, r)
 	}
 	return 0, http.ErrHijacked
 }
 
-func (g *guard) Flush() { g.FlushError() }
+func (p *response) Flush() { p.FlushError() }
 
-func (g *guard) FlushError() error {
-	if w := g.pass("Flush", 1); w != nil {
+func (p *response) FlushError() error {
+	if w, _ := p.pass("Flush", 0, true); w != nil {
 		return http.NewResponseController(w).Flush()
 	}
 	return http.ErrHijacked
 }
 
-// pass returns the writer below for a call that writes n bytes or flushes, and
-// nil, with a report, after the upgrade.
-func (g *guard) pass(op string, n int) http.ResponseWriter {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch g.state {
-	case passing:
-		if !g.wrote {
-			g.passStatus(http.StatusOK)
+// pass returns the writer below for an answer, with its status, and no writer, with a report if
+// the call counts, after the upgrade. status is WriteHeader's, and 0 for others.
+func (p *response) pass(op string, status int, counts bool) (http.ResponseWriter, int) {
+	p.mu.Lock()
+	switch {
+	case p.state == passing:
+		defer p.mu.Unlock()
+		if !p.wrote {
+			if p.added != nil {
+				p.added().copyTo(p.w.Header())
+				if status == http.StatusSwitchingProtocols { // it is not a Factory's to send
+					status = http.StatusInternalServerError
+				}
+			}
+			if status >= 200 || status == 0 || status == http.StatusSwitchingProtocols {
+				p.wrote, p.status = true, max(status, http.StatusOK)
+			}
 		}
-		return g.w
-	case switching, frozen:
-		if n > 0 {
-			g.commit(here(op), 0)
-		}
+		return p.w, status
+	case counts && p.state == switching: // another goroutine's, a timeout's say
+		p.reportCall(here(op), status)
+	case counts && p.state == frozen:
+		c := here(op)
+		p.reportChanges(c)
+		p.reportCall(c, status)
 	}
-	return nil
+	p.mu.Unlock()
+	p.deliver()
+	return nil, 0
 }
 
 // Hijack gives the connection to whoever asks for it before our upgrade, and
-// to the gate, by way of the chain, while it switches.
-func (g *guard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state != passing && g.state != switching {
+// to the handshake, by way of the chain, while it switches.
+func (p *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.state > switching:
 		return nil, nil, http.ErrHijacked
+	case p.conn != nil: // the chain's Hijack failed after it had been here
+		return p.conn, p.brw, nil
 	}
-	conn, brw, err := http.NewResponseController(g.w).Hijack()
+	conn, brw, err := http.NewResponseController(p.w).Hijack()
 	if err == nil {
-		g.wrote = true
+		if p.wrote = true; p.state == switching {
+			p.conn, p.brw = conn, brw
+		}
 	}
 	return conn, brw, err
 }
 
-// CloseNotify is there for middlewares that keep a writer's Hijacker only if it
-// has all that net/http's writer has.
-func (g *guard) CloseNotify() <-chan bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state == passing {
-		if n, ok := find[http.CloseNotifier](g.w); ok {
-			return n.CloseNotify()
-		}
-	}
-	return nil // which never yields
-}
-
 // Unwrap lets http.ResponseController reach net/http's writer until the upgrade.
-func (g *guard) Unwrap() http.ResponseWriter {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state == passing || g.state == switching {
-		return g.w
+func (p *response) Unwrap() http.ResponseWriter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state <= switching {
+		return p.w
 	}
 	return gone{}
 }
@@ -295,434 +219,209 @@ func (gone) Header() http.Header       { return http.Header{} }
 func (gone) Write([]byte) (int, error) { return 0, http.ErrHijacked }
 func (gone) WriteHeader(int)           {}
 
-// unanswered returns the writer below, and nil if the request has been answered.
-func (g *guard) unanswered() http.ResponseWriter {
+// freeze makes sent what the client has got. It is called with the mutex held, as
+// are the following.
+func (p *response) freeze(sent headerList, report func(error)) {
+	p.state, p.sent, p.seen, p.report = frozen, sent, sent, report
+	p.blame, p.last, p.conn, p.brw = nil, caller{}, nil, nil
+	if p.view != nil { // somebody may have it
+		clear(p.view)
+		sent.copyTo(p.view)
+	}
+}
+
+// header returns the view.
+func (p *response) header() http.Header {
+	if p.view == nil {
+		p.view = p.sent.header()
+	}
+	p.noteChanges(here("Header"))
+	return p.view
+}
+
+// guardWriter is Guard's writer.
+//
+// The header map of the writer below is anybody's: a middleware that runs the
+// handler on another goroutine, for a timeout, may set headers meanwhile. So
+// it is looked at on Guard's own goroutine only, but for once, when a handshake
+// begins on another: the headers that were set before must go out with the 101.
+type guardWriter struct {
+	response
+	switched  sync.Cond   // signals the end of switching
+	below     http.Header // w's, once a handshake has begun
+	elsewhere bool        // the handshake runs on another goroutine than Guard: below is not to be looked at, but view
+	before    headerList  // what below was at the last look
+	stale     headerList  // what the handshake's headers have replaced in below
+}
+
+func (g *guardWriter) Header() http.Header {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.state == finished:
+		return http.Header{}
+	case g.state == frozen:
+		return g.header()
+	case g.below == nil || g.wrote && g.state == passing:
+		return g.w.Header()
+	case g.elsewhere && g.state == switching && !onGuardsGoroutine():
+		return g.view
+	}
+	return g.below
+}
+
+// CloseNotify is there for middlewares that keep a writer's Hijacker only if it
+// has all that net/http's writer has.
+func (g *guardWriter) CloseNotify() <-chan bool {
+	if n, ok := find[http.CloseNotifier](g.Unwrap()); ok {
+		return n.CloseNotify()
+	}
+	return nil // which never yields
+}
+
+// begin is called when a handshake has begun. It returns the writer below and its
+// header, and, if this is another goroutine than Guard's, what that is now; and
+// no writer if the request has been answered.
+func (g *guardWriter) begin() (w http.ResponseWriter, below http.Header, before headerList) {
+	elsewhere := !onGuardsGoroutine()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != passing || g.wrote {
-		return nil
+		return nil, nil, nil
 	}
-	return g.w
+	g.below = g.w.Header()
+	if g.elsewhere = elsewhere; elsewhere {
+		g.before = listHeader(g.below)
+	}
+	return g.w, g.below, g.before
 }
 
-// begin is called before the switch. From here on the response belongs to the
-// gate, and Header returns a copy. It reports false if the request has been answered.
-func (g *guard) begin(report func(error)) bool {
+// switchTo is called before the 101 goes down the chain, with what the handshake
+// adds to the header. From here on the response belongs to the handshake. It
+// reports false if the request has been answered.
+func (g *guardWriter) switchTo(added headerList, report func(error)) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != passing || g.wrote {
 		return false
 	}
-	g.state = switching
-	g.reportTo = report
-	g.orig = g.w.Header()
-	g.origWas = g.orig.Clone()
-	g.view = g.orig.Clone()
-	if g.view == nil {
-		g.view = http.Header{}
+	g.state, g.report = switching, report
+	live := g.below
+	if g.elsewhere {
+		g.view = g.before.header()
+		live = g.view
 	}
+	g.stale = removeHandshakeHeaders(live)
+	added.copyTo(live)
 	return true
 }
 
-// merged returns the headers to send: those of Guard's view, those that came
-// into the original map during the switch, and those of chain, if it is a map of its own.
-func (g *guard) merged(chain http.Header) http.Header {
+// toSend returns the header when the 101 has gone down the chain.
+func (g *guardWriter) toSend() headerList {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := g.view.Clone()
-	for k := range changed(g.origWas, g.orig) {
-		was, now := g.origWas[k], g.orig[k]
-		switch {
-		case now == nil:
-			delete(h, k)
-		case len(now) > len(was) && slices.Equal(now[:len(was)], was): // added to
-			h[k] = append(h[k], now[len(was):]...)
-		default:
-			h[k] = slices.Clone(now)
-		}
+	if g.elsewhere {
+		return listHeader(g.view)
 	}
-	if !same(chain, g.view) && !same(chain, g.orig) {
-		maps.Copy(h, chain.Clone())
-	}
-	return h
+	g.before = listHeader(g.below)
+	return g.before
 }
 
-// same reports whether a and b are one map.
-func same(a, b http.Header) bool {
-	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
-}
-
-// freeze is called when the connection is ours. h is what was sent.
-func (g *guard) freeze(h http.Header) {
+// switchedTo is called when the connection is ours and sent is on its way.
+func (g *guardWriter) switchedTo(sent headerList, report func(error)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.orig != nil {
-		g.origWas = h
-	}
-	if g.view != nil { // Guard's own: somebody may have it
-		g.origWas = g.orig.Clone()
-		clear(g.view)
-		maps.Copy(g.view, h.Clone())
-	}
-	g.frozen, g.seen = h, h
-	g.state = frozen
-	g.w = nil // which may be pooled
-	g.gate = nil
-	g.cond.Broadcast()
+	g.freeze(sent, report)
+	g.switched.Broadcast()
 }
 
-// refuse is called when the switch failed: answer writes the response.
-func (g *guard) refuse(answer func(w http.ResponseWriter)) {
+// switchFailed is called when it is not. answer writes the response; it is nil
+// after a panic, for whoever recovers may answer.
+func (g *guardWriter) switchFailed(answer func()) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state != switching {
-		return
+	if !g.elsewhere {
+		removeHandshakeHeaders(g.below)
+		g.stale.copyTo(g.below)
 	}
-	if answer == nil { // a panic: whoever recovers it may answer
-		g.state, g.view, g.orig, g.origWas = passing, nil, nil, nil
-		g.cond.Broadcast()
-		return
+	g.mu.Unlock()
+	state := passing
+	if answer != nil {
+		answer()
+		state = finished
 	}
-	answer(g.w)
-	g.state = refused
-	g.view = http.Header{}
-	g.w = nil
-	g.cond.Broadcast()
+	g.mu.Lock()
+	g.state, g.view = state, nil
+	g.switched.Broadcast()
+	g.mu.Unlock()
 }
 
-// done is called when the handler has returned: the last moment in which the
-// original map may be looked at.
-func (g *guard) done() {
+// finish is called when the handler has returned: the last moment in which the
+// map below may be looked at.
+func (g *guardWriter) finish() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for g.state == switching {
-		g.cond.Wait()
+		g.switched.Wait()
 	}
 	if g.state == frozen {
-		g.check(caller{})
-		for k := range changed(g.origWas, g.orig) {
-			g.reportTo(headerError(k, g.orig, caller{}))
+		g.reportChanges(caller{})
+		for _, k := range g.before.changes(g.below) {
+			g.add(headerError(k, g.below, caller{}))
 		}
 	}
 	g.state = finished
-	g.orig, g.origWas, g.frozen, g.seen, g.w, g.reportTo = nil, nil, nil, nil, nil, nil
-	g.view = http.Header{}
+	g.w, g.below, g.before, g.sent, g.seen, g.view, g.blame = nil, nil, nil, nil, nil, nil, nil
+	g.mu.Unlock()
+	g.deliver()
 }
 
-// look notes which headers have changed since the last call, and blames the
-// caller of that.
-func (g *guard) look(now caller) {
-	if keys := changed(g.seen, g.view); g.view != nil && len(keys) > 0 {
-		if g.blame == nil {
-			g.blame = make(map[string]caller)
-		}
-		for k := range keys {
-			g.blame[k] = g.last
-		}
-		g.seen = g.view.Clone()
-	}
-	g.last = now
+// factoryWriter is what a Factory gets. Its header map is its own, so that a
+// handshake that fails leaves nothing of it behind.
+type factoryWriter struct {
+	response
+	kept *atomic.Pointer[factoryWriter] // set when somebody may have a map that must be looked at in the end
+	base func() headerList              // the header when the Factory is called; nil from the upgrade on
 }
 
-// check reports the headers that are not what they must be.
-func (g *guard) check(now caller) {
-	g.look(now)
-	if keys := changed(g.frozen, g.view); g.view != nil && len(keys) > 0 {
-		for _, k := range slices.Sorted(maps.Keys(keys)) {
-			g.reportTo(headerError(k, g.view, g.blame[k]))
-		}
-		g.frozen = g.view.Clone()
+func (f *factoryWriter) Header() http.Header {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wrote {
+		return f.w.Header()
 	}
+	f.kept.Store(f)
+	if f.view == nil && f.state == passing {
+		f.sent = f.base()
+	}
+	return f.header()
 }
 
-// commit reports a WriteHeader, Write or Flush after the upgrade, and the
-// headers that were changed for it.
-func (g *guard) commit(c caller, status int) {
-	if g.state == frozen {
-		g.check(c)
-	} else {
-		// Another goroutine's, a timeout's say, during the switch: what it
-		// put into the map is not to be sent.
-		g.view = g.origWas.Clone()
-	}
-	e := &HeaderError{Op: c.op, Status: status}
-	e.Func, e.File, e.Line = c.site()
-	g.reportTo(e)
-}
-
-// changed yields the keys in which b differs from a.
-func changed(a, b http.Header) map[string]struct{} {
-	var keys map[string]struct{}
-	add := func(k string) {
-		if keys == nil {
-			keys = make(map[string]struct{})
-		}
-		keys[k] = struct{}{}
-	}
-	for k, v := range b {
-		if was, ok := a[k]; !ok || !slices.Equal(v, was) {
-			add(k)
-		}
-	}
-	for k := range a {
-		if _, ok := b[k]; !ok {
-			add(k)
-		}
-	}
-	return keys
-}
-
-func headerError(key string, h http.Header, c caller) error {
-	e := &HeaderError{Op: "set", Key: key}
-	if _, ok := h[key]; !ok {
-		e.Op = "delete"
-	}
-	e.Func, e.File, e.Line = c.site()
-	return e
-}
-
-// forwarders are the methods by which writers pass a call on to the one below.
-var forwarders = map[string][]string{
-	"Header":      {"Header"},
-	"WriteHeader": {"WriteHeader", "WriteHeaderNow"},
-	"Write":       {"Write", "WriteString", "ReadFrom", "WriteHeader", "WriteHeaderNow"},
-	"Flush":       {"Flush", "FlushError"},
-}
-
-// helpers are packages that write on somebody's behalf.
-var helpers = []string{"io", "fmt", "bufio", "bytes", "strings", "encoding/json", "encoding/xml",
-	"text/template", "html/template", "compress/gzip", "compress/flate", "compress/zlib"}
-
-// site returns the function that is to blame: the nearest that is no part of
-// this package, no writer that only passes the call on, and no helper.
-func (c *caller) site() (fn, file string, line int) {
-	if len(c.pcs) == 0 {
-		return "", "", 0
-	}
-	frames := runtime.CallersFrames(c.pcs)
-	for {
-		f, more := frames.Next()
-		if f.Function != "" && !c.skip(f.Function) {
-			return f.Function, f.File, f.Line
-		}
-		if !more {
-			return "", "", 0
-		}
-	}
-}
-
-func (c *caller) skip(fn string) bool {
-	slash := strings.LastIndexByte(fn, '/') + 1
-	dot := slash + strings.IndexByte(fn[slash:], '.')
-	pkg, name := fn[:dot], fn[dot+1:]
-	method := name[strings.LastIndexByte(name, '.')+1:]
-	switch {
-	case pkg == self || pkg == "runtime" || slices.Contains(helpers, pkg):
-		return true
-	case pkg == "net/http":
-		return method != "ServeHTTP"
-	}
-	return strings.Contains(name, ".") && slices.Contains(forwarders[c.op], method)
-}
-
-// self is the path of this package.
-var self = reflect.TypeFor[guard]().PkgPath()
-
-// gate is the writer that the engine's Accept gets. The engine sees headers of
-// the handshake's alone; the handler's writer w sees them from the Factory on.
-type gate struct {
-	u       *Upgrader
-	w       http.ResponseWriter
-	r       *http.Request
-	factory Factory
-	below   *guard      // Guard's writer; nil without it
-	own     *guard      // the Factory's
-	header  http.Header // of the handshake
-	status  int         // with which the engine refuses
-	text    []byte      // its reason
-	refusal error       // once answered
-	saved   http.Header // what w's header held in the place of the handshake's; nil while it does
-
-	ev   Events
-	conn *Conn
-	brw  *bufio.ReadWriter
-}
-
-func (g *gate) Header() http.Header { return g.header }
-
-func (g *gate) Write(p []byte) (int, error) {
-	g.text = append(g.text, p...)
-	return len(p), nil
-}
-
-// WriteHeader takes the engine's refusals; and its 101, which is the moment in
-// which the handshake is known to be good.
-func (g *gate) WriteHeader(status int) {
-	switch {
-	case g.refusal != nil:
-	case status == http.StatusSwitchingProtocols:
-		g.refusal = g.open()
-	default:
-		g.status = status
-	}
-}
-
-// Hijack gives the engine the connection that WriteHeader took.
-func (g *gate) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if g.refusal != nil {
-		return nil, nil, g.refusal
-	}
-	return (*engineSide)(g.conn), g.brw, nil
-}
-
-// refuse answers with an error and reports it.
-func (g *gate) refuse(err *HandshakeError, text string) error {
-	http.Error(g.w, text, err.Status)
-	g.u.report(g.r, err)
-	return err
-}
-
-// explain answers a handshake that the engine refused.
-func (g *gate) explain() error {
-	text := strings.TrimPrefix(strings.TrimSpace(string(g.text)), "WebSocket protocol violation: ")
-	switch g.status {
-	case http.StatusUpgradeRequired:
-		text += proxyHint
-		g.header["Connection"], g.header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
-	case http.StatusMethodNotAllowed:
-		g.header["Allow"] = []string{http.MethodGet}
-	case http.StatusForbidden:
-		if text == http.StatusText(g.status) {
-			text = "a pattern in Upgrader.Engine.OriginPatterns is malformed"
-		} else {
-			text = fmt.Sprintf("a page of Origin %q may not connect to Host %q; Upgrader.Engine.OriginPatterns allows it", g.r.Header.Get("Origin"), g.r.Host)
-		}
-	}
-	for _, k := range []string{"Connection", "Upgrade", "Sec-Websocket-Version", "Allow"} {
-		if v := g.header[k]; v != nil {
-			g.w.Header()[k] = v
-		}
-	}
-	return g.refuse(&HandshakeError{g.status, errors.New(text)}, "ws: "+text)
-}
-
-// open runs the Factory, takes the connection and writes the 101.
-func (g *gate) open() error {
-	w := g.w
-	if g.below != nil {
-		if w = g.below.unanswered(); w == nil {
-			return g.tooLate()
-		}
-	}
-	if err := hijackable(w); err != nil {
-		return g.refuse(&HandshakeError{http.StatusNotImplemented, err}, "ws: "+err.Error())
-	}
-	g.put()
-	defer g.strip() // whatever goes wrong, a panic too
-	g.own = &guard{w: g.w, gate: g}
-	g.own.cond.L = &g.own.mu
-	ev, err := g.factory(g.own, g.r)
-	if g.own.wrote {
-		if err == nil {
-			err = errors.New("the factory answered the request itself")
-		}
-		err := &HandshakeError{g.own.status, err}
-		g.u.report(g.r, err)
-		return err
-	}
-	if err == nil {
-		err = g.choose()
-	}
-	if err != nil {
-		return g.reject(err)
-	}
-	g.ev = ev
-	if g.below != nil {
-		return g.openGuarded()
-	}
-	h := g.w.Header().Clone()
-	conn, brw, err := g.hijack()
-	if err != nil {
-		g.strip()
-		return g.refuse(&HandshakeError{http.StatusInternalServerError, err}, http.StatusText(http.StatusInternalServerError))
-	}
-	return g.take(conn, brw, h)
-}
-
-// openGuarded is the rest of open behind Guard: the 101 goes down the chain,
-// for middleware to see, and up to Guard's writer, which keeps it.
-func (g *gate) openGuarded() error {
-	u, r := g.u, g.r // not g, which holds the chain's writer
-	if !g.below.begin(func(err error) { u.report(r, err) }) {
-		return g.tooLate()
-	}
-	var answer func(http.ResponseWriter)      // nil after a panic
-	defer func() { g.below.refuse(answer) }() // unless it is frozen by then
-	g.w.WriteHeader(http.StatusSwitchingProtocols)
-	if gin, ok := find[interface{ WriteHeaderNow() }](g.w); ok {
-		gin.WriteHeaderNow()
-	}
-	h := g.below.merged(g.w.Header())
-	conn, brw, err := g.hijack()
-	if err != nil {
-		answer = func(w http.ResponseWriter) {
-			maps.DeleteFunc(w.Header(), func(k string, _ []string) bool { return ofHandshake(k) })
-			maps.Copy(w.Header(), g.saved)
-			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		}
-		err := &HandshakeError{http.StatusInternalServerError, err}
-		g.u.report(g.r, err)
-		return err
-	}
-	return g.take(conn, brw, h)
-}
-
-// tooLate reports that somebody else has answered.
-func (g *gate) tooLate() error {
-	err := &HandshakeError{0, errors.New("the request was answered before the upgrade, by a middleware or its timeout")}
-	g.u.report(g.r, err)
-	return err
-}
-
-// find returns the first T on w's chain of Unwrap methods.
-func find[T any](w http.ResponseWriter) (T, bool) {
-	for {
-		if t, ok := w.(T); ok {
-			return t, true
-		}
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			var none T
-			return none, false
-		}
-		w = inner.Unwrap()
-	}
-}
-
-// hijackable returns an error that says which writer hides the Hijacker. It
-// looks at the last on w's chain: those above may have a Hijack that only asks it.
-func hijackable(w http.ResponseWriter) error {
-	chain := []http.ResponseWriter{w}
-	for {
-		inner, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		w = inner.Unwrap()
-		chain = append(chain, w)
-	}
-	if _, ok := w.(http.Hijacker); ok {
+// changes returns what the Factory has made of the header, but for the handshake's own.
+func (f *factoryWriter) changes() (list headerList) {
+	if f.view == nil {
 		return nil
 	}
-	s := fmt.Sprintf("%T hides http.Hijacker; install ws.Guard outside it", w)
-	if len(chain) > 1 {
-		s += " (the writers on the way are"
-		for i, w := range chain {
-			s += fmt.Sprintf("%s %T", ","[:min(i, 1)], w)
+	for _, k := range f.sent.changes(f.view) {
+		if !ofHandshake(k) {
+			list = append(list, headerField{k, slices.Clone(f.view[k])})
 		}
-		s += ")"
 	}
-	return errors.New(s)
+	return list
+}
+
+// upgraded is called when the connection is ours and sent is on its way.
+func (f *factoryWriter) upgraded(sent headerList, report func(error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.freeze(sent, report)
+	f.w, f.added, f.base = nil, nil, nil
+}
+
+// finish is called when the connection has ended.
+func (f *factoryWriter) finish() {
+	f.mu.Lock()
+	f.reportChanges(caller{})
+	f.mu.Unlock()
+	f.deliver()
 }
 
 // ofHandshake reports whether only the handshake may set the header k.
@@ -731,155 +430,13 @@ func ofHandshake(k string) bool {
 	return k == "Upgrade" || k == "Connection" || strings.HasPrefix(k, "Sec-Websocket-")
 }
 
-// put puts the handshake's headers into w's. Stale ones of its kind are removed.
-func (g *gate) put() {
-	h := g.w.Header()
-	if g.saved == nil {
-		g.saved = make(http.Header)
-		for _, k := range []string{"Upgrade", "Connection"} {
-			if v, ok := h[k]; ok {
-				g.saved[k] = v
-			}
+// removeHandshakeHeaders takes the headers of the handshake's kind out of h, and returns them.
+func removeHandshakeHeaders(h http.Header) (removed headerList) {
+	for k, v := range h {
+		if ofHandshake(k) {
+			removed = append(removed, headerField{k, v})
+			delete(h, k)
 		}
 	}
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return ofHandshake(k) })
-	maps.Copy(h, g.header.Clone())
-}
-
-// strip takes them out again, for an answer that is no 101.
-func (g *gate) strip() {
-	if g.conn != nil || g.saved == nil {
-		return
-	}
-	h := g.w.Header()
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return ofHandshake(k) })
-	maps.Copy(h, g.saved)
-	g.saved = nil
-}
-
-// choose takes over the subprotocol that the Factory chose.
-func (g *gate) choose() error {
-	const key = "Sec-Websocket-Protocol"
-	var chosen string
-	switch v := g.w.Header()[key]; {
-	case len(v) > 1:
-		return fmt.Errorf("the factory chose more than one subprotocol: %q", v)
-	case len(v) == 1:
-		chosen = v[0]
-	}
-	delete(g.header, key)
-	if chosen != "" {
-		offered := false
-		for _, v := range g.r.Header[key] {
-			for t := range strings.SplitSeq(v, ",") {
-				offered = offered || strings.TrimSpace(t) == chosen
-			}
-		}
-		if !offered {
-			return fmt.Errorf("the factory chose the subprotocol %q, which the client did not offer: %q", chosen, g.r.Header[key])
-		}
-		g.header[key] = []string{chosen}
-	}
-	g.put()
-	return nil
-}
-
-// reject answers with the Factory's error.
-func (g *gate) reject(err error) error {
-	g.strip()
-	var refused *HandshakeError
-	if errors.As(err, &refused) && (refused == nil || refused.Err == nil) {
-		err = errors.New("the factory returned an empty *HandshakeError")
-	} else if refused != nil {
-		if 300 <= refused.Status && refused.Status < 600 {
-			return g.refuse(refused, refused.Err.Error())
-		}
-		err = fmt.Errorf("the factory rejected with status %d, which is not 300 to 599: %w", refused.Status, refused.Err)
-	}
-	return g.refuse(&HandshakeError{http.StatusInternalServerError, err}, http.StatusText(http.StatusInternalServerError))
-}
-
-// hijack takes the connection: by way of the chain, where writers on the way
-// may want to know, or from Guard's writer if the chain hides it or fails.
-func (g *gate) hijack() (conn net.Conn, brw *bufio.ReadWriter, err error) {
-	if hj, ok := find[http.Hijacker](g.w); ok {
-		if conn, brw, err = tryHijack(hj); err == nil {
-			return conn, brw, nil
-		}
-		if g.below == nil {
-			return nil, nil, fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
-		}
-	}
-	return g.below.Hijack()
-}
-
-// tryHijack makes an error of a panic: some writers take for granted that the
-// one below them is a Hijacker.
-func tryHijack(hj http.Hijacker) (conn net.Conn, brw *bufio.ReadWriter, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("Hijack panicked: %v", v)
-		}
-	}()
-	return hj.Hijack()
-}
-
-// unfit are headers that have no place in a 101.
-var unfit = map[string]bool{
-	"Content-Length": true, "Content-Type": true, "Content-Encoding": true, "Transfer-Encoding": true, "Trailer": true,
-	"Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Te": true,
-}
-
-// take makes a Conn of the connection, writes the 101 with h and freezes the response.
-func (g *gate) take(conn net.Conn, brw *bufio.ReadWriter, h http.Header) error {
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return ofHandshake(k) })
-	maps.Copy(h, g.header)
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(g.r.Context()))
-	c := &Conn{ev: g.ev, home: g.u, ctx: ctx, cancel: cancel, limits: g.u.Limits.withDefaults()}
-	c.req = g.r.WithContext(ctx)
-	c.out.init(conn, c.limits)
-	if n := brw.Reader.Buffered(); n > 0 {
-		early, _ := brw.Reader.Peek(n)
-		c.in.early = slices.Clone(early)
-	}
-	if g.u.Detach {
-		size := 1 << 10
-		if c.out.raw != nil && canReadNow {
-			size, c.in.lean = 1<<4, true
-		}
-		brw = bufio.NewReadWriter(bufio.NewReaderSize(nil, size), bufio.NewWriterSize(nil, 1<<7))
-	}
-	brw.Reader.Reset(nil)
-	brw.Writer.Reset((*engineSide)(c))
-	c.in.br = brw.Reader
-	g.conn, g.brw = c, brw
-
-	u := g.u
-	report := func(err error) { u.report(c.req, err) }
-	if g.below != nil {
-		g.below.freeze(h)
-	} else if !g.u.Detach {
-		g.own.orig = g.w.Header()
-		c.own.Store(g.own)
-	}
-	g.own.reportTo, g.own.conn = report, c
-	g.own.freeze(h)
-
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	exclude := make(map[string]bool)
-	for k := range h {
-		exclude[k] = unfit[http.CanonicalHeaderKey(k)]
-	}
-	h.WriteSubset(&b, exclude)
-	b.WriteString("\r\n")
-	conn.SetWriteDeadline(time.Now().Add(c.limits.WriteTimeout))
-	if _, err := conn.Write(b.Bytes()); err != nil {
-		conn.Close()
-		err := &HandshakeError{0, err}
-		report(err)
-		return err
-	}
-	conn.SetWriteDeadline(time.Time{})
-	return nil
+	return removed
 }

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -950,15 +951,22 @@ func TestGuardPools(t *testing.T) {
 				})
 			})
 			var clients sync.WaitGroup
+			var dialled atomic.Int32
 			for i := range 40 {
 				clients.Go(func() {
-					a := shake(t, s.addr, fmt.Sprint("X-Id: ", i))
+					conn, err := net.Dial("tcp", s.addr)
+					if err != nil {
+						t.Errorf("client %d of 40: %v", i, err)
+						return
+					}
+					dialled.Add(1)
+					a := shakeOn(t, conn, fmt.Sprint("X-Id: ", i))
 					a.echoes(t)
 					a.wants(t, fmt.Sprint("X-Id: ", i))
 				})
 			}
 			clients.Wait()
-			for range 40 {
+			for range dialled.Load() {
 				<-s.returned
 			}
 			if err := s.Shutdown(t.Context()); err != nil {

@@ -14,9 +14,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
 )
 
 // script is a socket that takes what it is told to.
@@ -25,14 +22,14 @@ type script struct {
 	mu       sync.Mutex
 	mode     byte
 	got      []byte
-	deadline time.Time
+	past     chan struct{} // closed when the deadline is in the past; nil while there is none
 	closed   bool
 }
 
 const (
 	takesAll   = iota
-	takesSome  // and then times out
-	takesNone  // and then times out
+	takesSome  // and waits for the deadline
+	takesNone  // and waits for the deadline
 	takesLate  // after a second
 	fails      // with some of it written
 	socketEnds // number of modes
@@ -44,7 +41,7 @@ func (s *script) Write(p []byte) (int, error) {
 	if s.closed {
 		return 0, net.ErrClosed
 	}
-	n, mode, deadline := len(p), s.mode, s.deadline
+	n, mode := len(p), s.mode
 	if mode == takesSome || mode == fails {
 		n = (n + 1) / 2
 	}
@@ -60,8 +57,9 @@ func (s *script) Write(p []byte) (int, error) {
 		n = 0
 		fallthrough
 	case n < len(p):
+		past := s.deadline()
 		s.mu.Unlock()
-		<-time.After(time.Until(deadline))
+		<-past
 		s.mu.Lock()
 		err = os.ErrDeadlineExceeded
 	}
@@ -75,14 +73,34 @@ func (s *script) Write(p []byte) (int, error) {
 func (s *script) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deadline = t
+	past := s.deadline()
+	if t.IsZero() {
+		s.past = nil
+	} else if !t.After(time.Now()) {
+		close(past)
+	}
 	return nil
+}
+
+func (s *script) deadline() chan struct{} {
+	if s.past == nil {
+		s.past = make(chan struct{})
+	}
+	return s.past
 }
 
 func (s *script) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	s.closed = true
+	select {
+	case <-s.deadline():
+	default:
+		close(s.deadline())
+	}
 	return nil
 }
 
@@ -95,7 +113,8 @@ func (s *script) taken() int {
 // parse splits b into frames, unmasked, and what is left of it.
 func parse(t *testing.T, b []byte, mask bool) (frames [][]byte, rest []byte) {
 	for {
-		size, ok := frameSize(b)
+		h, ok := parseHeader(b)
+		size := uint64(h.size) + h.length
 		if !ok || uint64(len(b)) < size {
 			return frames, b
 		}
@@ -128,22 +147,6 @@ func plain(b0 byte, p []byte) []byte {
 	default:
 		return append(binary.BigEndian.AppendUint64([]byte{b0, 127}, uint64(n)), p...)
 	}
-}
-
-// engines is the frame as the engine writes it.
-func engines(b0 byte, p []byte, mask bool) []byte {
-	f := plain(b0, p)
-	if !mask {
-		return f
-	}
-	key := [4]byte{9, 8, 7, 6}
-	f[1] |= 0x80
-	head := len(f) - len(p)
-	out := append(slices.Clone(f[:head]), key[:]...)
-	for i, c := range p {
-		out = append(out, c^key[i&3])
-	}
-	return out
 }
 
 // FuzzOutbox checks the outbox against a list of the frames that it took: what
@@ -179,11 +182,9 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 	sock := &script{}
 	o := &outbox{}
 	mask := flags&1 != 0
-	o.init(sock, Limits{SendBuffer: 100 + 1000*int(limit), WriteTimeout: 10 * time.Second})
-	o.mask = mask
-	var want [][]byte        // not masked
-	var pending, part []byte // of the engine's
-	accepted := 0            // bytes
+	o.init(sock, mask, &Limits{SendBuffer: 100 + 1000*int(limit), WriteTimeout: 10 * time.Second, PingInterval: -1}, func(error) {})
+	var want [][]byte // not masked
+	accepted := 0     // bytes
 	closed, good, steady, working := false, true, true, false
 	took := func(f []byte) {
 		want = append(want, f)
@@ -198,8 +199,8 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 		case 0, 1: // send
 			p := bytes.Repeat([]byte{arg}, int(arg)*int(op/10))
 			synctest.Wait()
-			full := o.buffered() >= o.sendBuffer && !o.closing()
-			err := o.send(nil, Message{websocket.MessageType(1 + op%10), p}, false)
+			full := o.buffered() >= o.limits.SendBuffer && !o.closing()
+			err := o.send([]outgoing{{b0: 0x81 + op%10, p: p}}, tryRoom)
 			switch {
 			case full:
 				if err != ErrBufferFull {
@@ -214,28 +215,23 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 			case good || !o.closing():
 				t.Fatalf("send: %v", err)
 			}
-		case 2, 9: // the engine writes a frame, or a piece of one
-			if len(pending) == 0 {
-				pending = engines([]byte{0x8a, 0xc1}[arg&1], bytes.Repeat([]byte{arg}, int(arg/2)*(1+int(arg&1)*4)), mask)
-				if arg&2 != 0 {
-					pending = append(pending, engines(0x8a, make([]byte, 100), mask)...)
-				}
+		case 2, 9: // a pong
+			p := bytes.Repeat([]byte{arg}, int(arg/2))[:min(125, int(arg/2))]
+			synctest.Wait()
+			o.mu.Lock()
+			held := o.writing
+			o.mu.Unlock()
+			if held {
+				continue
 			}
-			n := min(len(pending), 1+int(op)*3)
 			dead := o.closing()
-			var whole [][]byte
-			whole, part = parse(t, append(slices.Clone(part), pending[:n]...), mask)
-			o.engineWrite(pending[:n])
-			pending = pending[n:]
-			for _, f := range whole {
-				if !dead {
-					took(f)
-				}
+			if o.pong(p, working); !dead {
+				took(plain(0x8a, p))
 			}
 		case 3: // a ping of ours
 			o.mu.Lock()
 			if !o.closed.Load() {
-				o.frame(opPing, nil)
+				o.frame(fin|opPing, nil)
 				o.kick()
 				took(plain(0x89, nil))
 			}
@@ -244,30 +240,24 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 			o.idle()
 			working = false
 		case 5:
-			o.busy()
+			o.callback(arg&1 != 0)
 			working = true
 		case 6:
 			synctest.Wait()
-			if steady && !working && o.buffered() != len(o.part) {
+			if steady && !working && o.buffered() != 0 {
 				t.Fatalf("%d bytes wait while the connection is idle", o.buffered())
 			}
 			<-time.After(time.Duration(arg) * 100 * time.Microsecond)
 			synctest.Wait()
-			if steady && arg > 10 && o.buffered() != len(o.part) {
+			if steady && arg > 10 && o.buffered() != 0 {
 				t.Fatalf("%d bytes wait after more than 1 ms", o.buffered())
 			}
 		case 7: // a Close of ours or the engine's
-			if len(o.part) > 0 || len(pending) > 0 {
-				continue
-			}
 			reason := []string{"", "bye", "\xff"}[arg%3]
 			p := append([]byte{3, 0xe8}, reason...)
 			before := o.closing()
-			if arg&4 == 0 || !utf8.ValidString(reason) {
-				o.engineWrite(engines(0x88, p, mask))
-				if !utf8.ValidString(reason) {
-					p = []byte{1007 >> 8, 1007 & 0xff}
-				}
+			if arg&4 == 0 {
+				o.closeWith(p)
 			} else if o.close(1000, reason) == before {
 				t.Fatal("close is not the first, or not the second")
 			}
@@ -287,12 +277,12 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 		}
 		synctest.Wait()
 		if good {
-			if n := o.buffered(); n != accepted-sock.taken()+len(o.part) && sock.mode != takesSome {
-				t.Fatalf("buffered %d, want %d of %d taken and %d of a frame's", n, accepted-sock.taken(), accepted, len(o.part))
+			if n := o.buffered(); n != accepted-sock.taken() && sock.mode != takesSome {
+				t.Fatalf("buffered %d, want %d of %d taken", n, accepted-sock.taken(), accepted)
 			}
 			o.mu.Lock()
-			if o.queue != nil && len(*o.queue) > batch && !o.draining {
-				t.Errorf("%d bytes wait", len(*o.queue))
+			if o.size > batch && !o.writing {
+				t.Errorf("%d bytes wait", o.size)
 			}
 			o.mu.Unlock()
 		}
@@ -327,19 +317,17 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 		}
 		t.Fatalf("%d frames, want %d", len(got), len(want))
 	}
-	if o.buffered() != 0 && len(o.part) == 0 {
+	if o.buffered() != 0 {
 		t.Errorf("%d bytes buffered at the end", o.buffered())
 	}
 }
 
-func TestOutbox_lengths(t *testing.T) {
+func TestFrame_lengths(t *testing.T) {
 	t.Parallel()
 	for _, mask := range []bool{false, true} {
 		for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 65537} {
-			o := &outbox{mask: mask}
 			p := bytes.Repeat([]byte("x"), n)
-			o.frame(opText, p)
-			got, rest := parse(t, *o.queue, mask)
+			got, rest := parse(t, appendFrame(nil, fin|opText, p, mask), mask)
 			if len(got) != 1 || len(rest) != 0 || !bytes.Equal(got[0], plain(0x81, p)) {
 				t.Errorf("%d bytes, masked=%t: %d frames and %d bytes", n, mask, len(got), len(rest))
 			}
@@ -365,7 +353,7 @@ func TestOutbox_socket(t *testing.T) {
 	}
 	sock.(*net.TCPConn).SetWriteBuffer(16 << 10)
 	o := &outbox{}
-	o.init(sock, Limits{SendBuffer: 64 << 10, WriteTimeout: time.Minute})
+	o.init(sock, false, &Limits{SendBuffer: 64 << 10, WriteTimeout: time.Minute, PingInterval: -1}, func(error) {})
 	if o.raw == nil {
 		t.Fatal("a TCP socket is no plain socket")
 	}
@@ -376,18 +364,16 @@ func TestOutbox_socket(t *testing.T) {
 			for i := range n {
 				p := bytes.Repeat([]byte{byte(i)}, 1+i*i%30000)
 				p[0] = s
-				if err := o.send(nil, Message{websocket.MessageBinary, p}, true); err != nil {
+				if err := o.send([]outgoing{{b0: 0x82, p: p}}, waitRoom); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
-	wg.Go(func() { // the engine, and the connection's goroutine
-		pong := engines(0x8a, []byte("pong"), false)
+	wg.Go(func() { // the connection's goroutine
 		for i := range n {
-			o.busy()
-			o.engineWrite(pong[:i%6])
-			o.engineWrite(pong[i%6:])
+			o.callback(i%2 == 0)
+			o.pong([]byte("pong"), true)
 			o.idle()
 		}
 	})
@@ -403,7 +389,8 @@ func TestOutbox_socket(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, rest := parse(t, b, false)
-	if len(got) != senders*n+n+1 || len(rest) > 0 || got[len(got)-1][0] != 0x88 {
+	pongs := len(got) - senders*n - 1 // only the latest ping is answered while something is being written
+	if pongs < 1 || pongs > n || len(rest) > 0 || got[len(got)-1][0] != 0x88 {
 		t.Fatalf("%d frames, and %d bytes", len(got), len(rest))
 	}
 	var next [senders]int

@@ -17,6 +17,9 @@ import (
 //	var Chat = ws.Route[Post, Note]{Path: "/rooms/{room}/ws"}
 //
 // The server is ws.Upgrade(Chat.Factory(…)) at that path, the client Chat.Dial(…).
+//
+// An empty text message is a heartbeat, for clients that can't send pings, such as pages:
+// neither end decodes it, and the server answers it with one.
 type Route[In, Out any] struct {
 	// Path has the wildcards of [http.ServeMux], {name}, {name...} and {$}, or
 	// chi's, {name:regexp}. It has no method and no host.
@@ -25,7 +28,8 @@ type Route[In, Out any] struct {
 	Codec Codec
 }
 
-// Codec turns values into messages and back. Decode gets a pointer.
+// Codec turns values into messages and back. Decode gets a pointer. Encode must not
+// make an empty text message: that is a heartbeat.
 type Codec interface {
 	Encode(v any) (Message, error)
 	Decode(m Message, v any) error
@@ -43,10 +47,11 @@ type RouteEvents[In, Out any] struct {
 	OnMessage func(c *RouteConn[Out], v In) error
 	// OnInvalid gets messages that did not decode. If it returns nil the
 	// message is skipped; an error is treated as one of OnMessage's. nil:
-	// the connection closes with 1007, and OnError gets err.
+	// the connection closes with 1007 (RFC 6455, section 7.4.1), and OnError gets err.
 	OnInvalid func(c *RouteConn[Out], m Message, err error) error
 	OnClose   func(c *RouteConn[Out], e CloseEvent)
 	OnError   func(c *RouteConn[Out], err error)
+	Value     any // as in Events
 }
 
 // RouteConn is a [Conn] that sends values of one type. There is one for each connection.
@@ -94,13 +99,23 @@ func (rt Route[In, Out]) Factory(f func(w http.ResponseWriter, r *http.Request) 
 		if err != nil {
 			return Events{}, err
 		}
-		_, events := typed(ev, rt.codec())
+		_, events := typed(ev, rt.codec(), true)
 		return events, nil
 	}
 }
 
-// Encode encodes v as the server sends it, for [Group.Broadcast].
+// Encode encodes v as the server sends it, for [Group.BroadcastAll].
 func (rt Route[In, Out]) Encode(v Out) (Message, error) { return rt.codec().Encode(v) }
+
+// Broadcast sends v to g's members as [Group.Broadcast] does. They must all be
+// of this route. A value that can't be encoded is an error, and nobody gets it.
+func (rt Route[In, Out]) Broadcast(g *Group, v Out, except ...*Conn) error {
+	m, err := rt.Encode(v)
+	if err != nil {
+		return err
+	}
+	return g.Broadcast(m, except...)
+}
 
 // Dial connects to the route's server at base, as [Dial] does. base is the URL
 // under which the server's routes are, "https://example.com" say.
@@ -115,7 +130,7 @@ func (rt Route[In, Out]) Dial(ctx context.Context, base string, ev RouteEvents[O
 		o = *opts
 	}
 	o.Params, o.Query = nil, nil // the URL has them
-	c, events := typed(ev, rt.codec())
+	c, events := typed(ev, rt.codec(), false)
 	if c.conn, err = dial(ctx, rawURL, events, &o); err != nil {
 		return nil, err
 	}
@@ -129,7 +144,7 @@ func (rt Route[In, Out]) URL(base string, opts *DialOptions) (string, error) {
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	u, err := url.Parse(base)
+	u, err := parseURL(base, opts.Query)
 	if err != nil {
 		return "", fmt.Errorf("ws: can't dial the route %s: %w", rt.Path, err)
 	}
@@ -142,9 +157,6 @@ func (rt Route[In, Out]) URL(base string, opts *DialOptions) (string, error) {
 		return "", fmt.Errorf("ws: can't dial the route %s: %w", rt.Path, err)
 	}
 	u.RawPath = escaped
-	if err := toWebSocket(u, opts.Query); err != nil {
-		return "", err
-	}
 	return u.String(), nil
 }
 
@@ -156,9 +168,10 @@ func (rt Route[In, Out]) codec() Codec {
 }
 
 // typed returns the Events that call ev. Its RouteConn is complete when OnOpen is called.
-func typed[In, Out any](ev RouteEvents[In, Out], codec Codec) (*RouteConn[Out], Events) {
+func typed[In, Out any](ev RouteEvents[In, Out], codec Codec, server bool) (*RouteConn[Out], Events) {
 	rc := &RouteConn[Out]{codec: codec}
 	events := Events{
+		Value: ev.Value,
 		OnOpen: func(c *Conn) error {
 			if rc.conn == nil { // on the server
 				rc.conn = c
@@ -169,6 +182,12 @@ func typed[In, Out any](ev RouteEvents[In, Out], codec Codec) (*RouteConn[Out], 
 			return ev.OnOpen(rc)
 		},
 		OnMessage: func(c *Conn, m Message) error {
+			if len(m.Data) == 0 && m.Type == websocket.MessageText { // a heartbeat
+				if server {
+					c.TrySend(m) // a full buffer is life enough
+				}
+				return nil
+			}
 			var v In
 			switch err := codec.Decode(m, &v); {
 			case err == nil && ev.OnMessage == nil:
@@ -178,6 +197,7 @@ func typed[In, Out any](ev RouteEvents[In, Out], codec Codec) (*RouteConn[Out], 
 			case ev.OnInvalid != nil:
 				return ev.OnInvalid(rc, m, err)
 			default:
+				c.Close(websocket.StatusInvalidFramePayloadData, "the message does not decode")
 				return &peerError{websocket.StatusInvalidFramePayloadData, fmt.Errorf("the peer sent a message that does not decode: %w", err)}
 			}
 		},

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -224,6 +225,87 @@ func TestRouteValues(t *testing.T) {
 	})
 }
 
+func TestRouteBroadcast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rt := ws.Route[routeIn, any]{Path: "/"}
+		var g ws.Group
+		server, first, second := newRouteSide[routeIn, any](), newRouteSide[any, routeIn](), newRouteSide[any, routeIn]()
+		var conns []*ws.Conn
+		for _, client := range []routeSide[any, routeIn]{first, second} {
+			routePair(t, rt, server.events(), client.events())
+			c := (<-server.opened).Conn()
+			conns = append(conns, c)
+			g.Add(c)
+		}
+		if err := rt.Broadcast(&g, func() {}); err == nil || !strings.HasPrefix(err.Error(), "ws: ") {
+			t.Errorf("of what can't be encoded: %v", err)
+		}
+		if err := errors.Join(rt.Broadcast(&g, "all"), rt.Broadcast(&g, "second", conns[0])); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if len(first.got) != 1 || <-first.got != "all" || len(second.got) != 2 || <-second.got != "all" || <-second.got != "second" {
+			t.Error("K3: not all got what they should")
+		}
+		for _, c := range conns {
+			c.Close(1000, "")
+			<-server.closed
+		}
+	})
+}
+
+func TestRouteHeartbeat(t *testing.T) {
+	t.Parallel()
+	bubble(t, "D2_the_server_answers", func(t *testing.T) {
+		rt := ws.Route[routeIn, routeOut]{Path: "/"}
+		w := link{pipe: true}.openFunc(t, &ws.Upgrader{Limits: noPings}, rt.Factory(func(http.ResponseWriter, *http.Request) (ws.RouteEvents[routeIn, routeOut], error) {
+			return ws.RouteEvents[routeIn, routeOut]{}, nil
+		}))
+		w.send(fText, "")
+		w.expect(fText, "")
+		go w.send(fBinary, "") // is none
+		w.bye(1007, "the message does not decode")
+	})
+	bubble(t, "D2_the_client_does_not", func(t *testing.T) {
+		h := dialRaw("", func(c net.Conn, r *bufio.Reader) {
+			c.Write(slices.Concat(dialFrame(fText), dialClose(1000, "")))
+			if first, p, err := readMasked(r); first != fClose {
+				t.Errorf("the client sent %#x %q, %v", first, p, err)
+			}
+		})
+		client := newRouteSide[routeOut, routeIn]()
+		if _, err := (ws.Route[routeIn, routeOut]{Path: "/"}).Dial(t.Context(), "ws://test", client.events(), &ws.DialOptions{Handler: h}); err != nil {
+			t.Fatal(err)
+		}
+		if e := <-client.closed; e.Code != 1000 || e.Err != nil {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestValue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, client := newRouteSide[string, string](), newRouteSide[string, string]()
+		sev, cev := server.events(), client.events()
+		sev.Value, cev.Value = "of the server", 7
+		c := routePair(t, ws.Route[string, string]{Path: "/"}, sev, cev)
+		sc := <-server.opened
+		if sc.Conn().Value() != "of the server" || c.Conn().Value() != 7 {
+			t.Errorf("%v, %v", sc.Conn().Value(), c.Conn().Value())
+		}
+		c.Close(1000, "")
+		<-server.closed
+		<-client.closed
+		plain := mustDial(t, dialEcho(&ws.Upgrader{}), ws.Events{}, ws.Limits{})
+		if plain.Value() != nil {
+			t.Errorf("without one: %v", plain.Value())
+		}
+		plain.Close(1000, "")
+	})
+}
+
 func TestRouteInvalid(t *testing.T) {
 	t.Parallel()
 	oops := errors.New("oops")
@@ -236,7 +318,7 @@ func TestRouteInvalid(t *testing.T) {
 		fault     error // that OnError gets; nil: none
 		got       int   // values
 	}{
-		{"nil", nil, 1007, "", errors.New("any"), 1},
+		{"nil", nil, 1007, "the message does not decode", errors.New("any"), 1},
 		{"skip", func(_ *ws.RouteConn[routeOut], m ws.Message, err error) error {
 			if err == nil || m.String() != "{" {
 				return fmt.Errorf("OnInvalid got %q, %v", m, err)

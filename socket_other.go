@@ -1,12 +1,18 @@
-//go:build !unix && !js
+//go:build (!unix && !js) || aix
 
 package ws
 
 import "errors"
 
-// writeNow writes nothing where a socket can't be written to without waiting.
-func (o *outbox) writeNow(b []byte) ([]byte, error) { return b, nil }
+const canNotWait = false
 
-const canReadNow = false
+var eagain = errors.ErrUnsupported
 
-func (c *Conn) readNow() error { return errors.ErrUnsupported }
+// Here a socket can't be written to or read without waiting: plainSocket finds none.
+func send(uintptr, []byte, []byte) (int, error) { return 0, eagain }
+func recv(uintptr, []byte) (int, error)         { return 0, eagain }
+func unsent(uintptr) (int, bool)                { return 0, false }
+func hungUp(uintptr) bool                       { return false }
+
+// freeRoom is not told.
+func freeRoom(uintptr) int { return 0 }

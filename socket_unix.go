@@ -1,71 +1,45 @@
-//go:build unix
+//go:build unix && (!linux || 386 || s390x) && !aix
 
 package ws
 
-import (
-	"io"
-	"syscall"
+import "syscall"
+
+const (
+	canNotWait = true
+	eagain     = syscall.EAGAIN
 )
 
-const canReadNow = true
-
-// writeNow writes what the socket takes without waiting, and returns the rest.
-func (o *outbox) writeNow(b []byte) ([]byte, error) {
-	if o.writeRaw == nil {
-		o.writeRaw = func(fd uintptr) bool {
-			for len(o.rawBuf) > 0 {
-				n, err := syscall.Write(int(fd), o.rawBuf)
-				switch err {
-				case nil:
-					o.rawBuf = o.rawBuf[n:]
-				case syscall.EINTR:
-				case syscall.EAGAIN:
-					return true
-				default:
-					o.rawErr = err
-					return true
-				}
-			}
-			return true
+// send writes of a and then b what the socket takes without waiting, whether its descriptor is a blocking one or not.
+func send(fd uintptr, a, b []byte) (int, error) {
+	if len(a) == 0 {
+		a = b
+	}
+	for {
+		n, err := syscall.SendmsgN(int(fd), a, nil, nil, syscall.MSG_DONTWAIT)
+		if err != syscall.EINTR {
+			return max(n, 0), err
 		}
 	}
-	o.rawBuf, o.rawErr = b, nil
-	err := o.raw.Write(o.writeRaw)
-	left := o.rawBuf
-	o.rawBuf = nil
-	if err == nil {
-		err = o.rawErr
-	}
-	return left, err
 }
 
-// readNow waits for input without a buffer, and reads it into a pooled one.
-func (c *Conn) readNow() error {
-	in := &c.in
-	if in.readRaw == nil {
-		in.readRaw = func(fd uintptr) bool {
-			b := buffers.Get().(*[]byte)
-			n, err := syscall.Read(int(fd), (*b)[:cap(*b)])
-			for err == syscall.EINTR {
-				n, err = syscall.Read(int(fd), (*b)[:cap(*b)])
-			}
-			switch {
-			case n > 0:
-				in.early, in.pooled, in.rawErr = (*b)[:n], b, nil
-				return true
-			case err == syscall.EAGAIN:
-				putBuffer(b)
-				return false
-			case err == nil:
-				err = io.EOF
-			}
-			putBuffer(b)
-			in.rawErr = err
-			return true
+// recv reads what has come without waiting.
+func recv(fd uintptr, p []byte) (int, error) {
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_DONTWAIT)
+		if err != syscall.EINTR {
+			return max(n, 0), err
 		}
 	}
-	if err := c.out.raw.Read(in.readRaw); err != nil {
-		return err
-	}
-	return in.rawErr
 }
+
+// unsent is not told.
+func unsent(uintptr) (int, bool) { return 0, false }
+
+// hungUp reports whether the peer has closed its end or reset the connection, as far as unread input does not hide it.
+func hungUp(fd uintptr) bool {
+	n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+	return n == 0 && err == nil || err == syscall.ECONNRESET
+}
+
+// freeRoom is not told.
+func freeRoom(uintptr) int { return 0 }

@@ -1,34 +1,18 @@
 //go:build !js
 
-// Package ws makes a WebSocket endpoint as easy as an [http.HandlerFunc],
-// behind any router and any middleware:
-//
-//	mux.HandleFunc("GET /ws", ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-//		return ws.Events{
-//			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) },
-//		}, nil
-//	}))
-//	http.ListenAndServe(":3000", ws.Guard(mux))
-//
-// [Upgrade] turns a factory of callbacks into a handler. [Events] says when
-// they are called, and what becomes of errors and panics. [Guard], around everything,
-// makes the upgrade work behind middleware, and reports who touches the response after it.
-// [Dial] is the other end, with the same Conn and Events, and [Route] types both.
-//
-// The protocol is done by github.com/coder/websocket.
 package ws
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"iter"
 	"log/slog"
-	"maps"
+	"net"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -46,8 +30,21 @@ var DefaultUpgrader = &Upgrader{}
 type Upgrader struct {
 	// Engine is the engine's own options: OriginPatterns, which other hosts'
 	// pages may connect (default: none), Subprotocols, and CompressionMode
-	// (default: none).
+	// (default: none). A page may always connect to its own host; default ports are
+	// equal to none. An Origin of "null" matches the pattern "null" alone, and an
+	// empty pattern matches nothing.
 	Engine websocket.AcceptOptions
+
+	// CheckOrigin reports whether the page that a request comes from may
+	// connect, in the place of Engine's rules. A request without an Origin header comes
+	// from no page. nil: Engine's rules.
+	CheckOrigin func(r *http.Request) bool
+
+	// RejectWithClose tells a page why a Factory refused it, which browsers hide
+	// otherwise: a request with an Origin header that [Reject] refuses is upgraded, and
+	// closed at once with the code 4000 + status and the reason, of which 123 bytes fit.
+	// No callback is called. Default: everybody gets the status.
+	RejectWithClose bool
 
 	// Fallback gets requests that are no WebSocket handshake. nil: they get 426
 	// Upgrade Required, and a sentence that says what was missing.
@@ -63,25 +60,26 @@ type Upgrader struct {
 	// OnError gets what no Events takes: refused handshakes as
 	// [*HandshakeError], reports of Guard as [*HeaderError], and the faults of
 	// connections without Events.OnError. It may be called from any goroutine.
-	// nil: slog.Default gets handshakes refused with 5xx, each place that a
-	// HeaderError names once, errors of callbacks; and at debug level what
-	// peers did wrong.
+	// nil: LogError.
 	OnError func(r *http.Request, err error)
 
 	Limits
 
-	logged sync.Map // the HeaderErrors that were logged
-
-	mu       sync.Mutex // protects the following
-	conns    map[*Conn]struct{}
-	inflight int           // handshakes under way
-	shut     bool          // Shutdown was called
-	empty    chan struct{} // closed once shut, with no connection and no handshake left
+	mu       sync.Mutex     // protects the following
+	conns    map[*Conn]bool // false: it stands for a refusal, and nobody is to see it
+	inflight int            // handshakes under way
+	shut     bool           // Shutdown was called
+	empty    chan struct{}  // closed once shut, with no connection and no handshake left
+	logged   map[place]bool // what is logged once only
 }
 
 // Upgrade returns a handler that upgrades requests to WebSocket connections. It
 // returns when the connection has ended, or right after the upgrade with Detach.
+// It panics if factory is nil.
 func (u *Upgrader) Upgrade(factory Factory) http.HandlerFunc {
+	if factory == nil {
+		panic("ws: Upgrade needs a Factory, and got nil")
+	}
 	return func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, factory) }
 }
 
@@ -94,110 +92,128 @@ func (u *Upgrader) Serve(w http.ResponseWriter, r *http.Request, ev Events) erro
 
 func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory) error {
 	if !isHandshake(r) {
-		if u.Fallback != nil {
-			u.Fallback.ServeHTTP(w, r)
-			return nil
-		}
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "websocket")
-		err := errors.New("this is a WebSocket endpoint, and the request has no \"Upgrade: websocket\" header" + proxyHint)
-		http.Error(w, "ws: "+err.Error(), http.StatusUpgradeRequired)
-		return &HandshakeError{http.StatusUpgradeRequired, err}
+		return u.serveOther(w, r)
 	}
-	g := &gate{u: u, w: w, r: r, factory: factory, header: make(http.Header), below: guardBelow(r)}
 	if !u.enter() {
-		return g.refuse(&HandshakeError{http.StatusServiceUnavailable, ErrShutdown}, "the server is shutting down")
+		h := handshake{w: w}
+		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
+		e := refuse(http.StatusServiceUnavailable, ErrShutdown)
+		u.report(r, e)
+		return e
 	}
-	c, err := u.handshake(g)
-	if err != nil {
-		return err
+	c, kept, refused := u.handshake(w, r, factory)
+	if c == nil {
+		u.report(r, refused)
+		return refused
 	}
-	life := func() { // without g, which holds net/http's buffers
-		defer func() {
-			if own := c.own.Load(); own != nil {
-				own.done()
-			}
-		}()
+	life := func() {
 		c.run()
+		if f := kept.Load(); f != nil {
+			f.finish()
+		}
 	}
-	if u.Detach {
+	switch {
+	case refused != nil: // it is over once the client answers the Close frame
 		go life()
-	} else {
+		u.report(r, refused)
+		return refused
+	case u.Detach:
+		go life()
+	default:
 		life()
 	}
 	return nil
 }
 
-// handshake takes the request through the engine's handshake.
-func (u *Upgrader) handshake(g *gate) (c *Conn, err error) {
-	defer func() { u.exit(c) }() // also when the Factory panics
-	opts := u.Engine
-	opts.OnPingReceived = pongs(&c, opts.OnPingReceived)
-	r := g.r
-	if opts.CompressionMode != websocket.CompressionDisabled && r.Header["Sec-Websocket-Extensions"] != nil {
-		r = new(http.Request)
-		*r = *g.r
-		r.Header = maps.Clone(g.r.Header)
-		r.Header["Sec-Websocket-Extensions"] = legalOffers(r.Header["Sec-Websocket-Extensions"])
+// serveOther answers a request that is no handshake.
+func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
+	if u.Fallback != nil {
+		u.Fallback.ServeHTTP(w, r)
+		return nil
 	}
-	engine, err := websocket.Accept(g, r, &opts)
-	if g.refusal != nil {
-		return nil, g.refusal
-	}
-	if err != nil {
-		return nil, g.explain()
-	}
-	engine.SetReadLimit(-1) // the limit is ours
-	c = g.conn
-	c.engine, c.subprotocol = engine, engine.Subprotocol()
-	c.in.br.Reset((*engineSide)(c))
-	c.out.compressAt = compressAt(g.header.Get("Sec-Websocket-Extensions"), "server_no_context_takeover", opts.CompressionThreshold)
-	return c, nil
+	askForUpgrade(w.Header(), r)
+	e := refuse(http.StatusUpgradeRequired,
+		errors.New("this is a WebSocket endpoint, and the request has no \"Upgrade: websocket\" header"+proxyHint(r)))
+	http.Error(w, "ws: "+e.Err.Error(), e.Status)
+	return e
 }
 
-// legalOffers returns the extensions that were offered, without those offers of
-// permessage-deflate that must be declined (RFC 7692, section 7.1) and that the
-// engine takes: with a parameter twice, or with a value that is not allowed or that
-// it would have to confirm.
-func legalOffers(offered []string) (legal []string) {
-	for _, v := range offered {
-	offers:
-		for offer := range strings.SplitSeq(v, ",") {
-			name, params, _ := strings.Cut(offer, ";")
-			seen := make(map[string]bool)
-			for p := range strings.SplitSeq(params, ";") {
-				key, value, hasValue := strings.Cut(strings.TrimSpace(p), "=")
-				bits, err := strconv.Atoi(value)
-				switch {
-				case strings.TrimSpace(name) != "permessage-deflate", p == "":
-				case seen[key], key == "server_max_window_bits",
-					hasValue && (key != "client_max_window_bits" || err != nil || bits < 8 || bits > 15 || value[0] == '0'):
-					continue offers
-				}
-				seen[key] = true
-			}
-			legal = append(legal, offer)
+// handshake takes the request to a connection that is ready to run. With a
+// connection and an error, the connection only tells the client that it is refused.
+func (u *Upgrader) handshake(w http.ResponseWriter, r *http.Request, factory Factory) (c *Conn, kept *atomic.Pointer[factoryWriter], e *HandshakeError) {
+	defer func() { u.exit(c, e == nil) }() // also when the Factory panics
+	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
+	if e = h.judge(); e != nil {
+		h.answer(e.Status, "ws: "+e.Err.Error())
+		return nil, nil, e
+	}
+	if h.guard != nil {
+		if h.bottom, h.below, h.before = h.guard.begin(); h.bottom == nil {
+			return nil, nil, refuse(0, errTooLate)
 		}
 	}
-	return legal
+	if err := hijackable(h.bottom); err != nil {
+		h.answer(http.StatusNotImplemented, "ws: "+err.Error())
+		return nil, nil, refuse(http.StatusNotImplemented, err)
+	}
+	h.chain = w.Header()
+	kept = new(atomic.Pointer[factoryWriter])
+	ev, fw, e := h.ask(factory, kept)
+	if e != nil {
+		return nil, nil, e
+	}
+	conn, brw, sent, e := h.switchProtocols()
+	if e != nil {
+		return nil, nil, e
+	}
+	c = h.newConn(ev, conn, brw)
+	req := c.req
+	report := func(err error) { u.report(req, err) }
+	if h.guard != nil {
+		h.guard.switchedTo(sent, report)
+	}
+	fw.upgraded(sent, report)
+	if err := c.accept(sent); err != nil {
+		conn.Close()
+		c.cancel(err)
+		return nil, nil, refuse(0, err)
+	}
+	if h.rejected != nil {
+		c.Close(websocket.StatusCode(4000+h.rejected.Status), h.closeReason())
+	}
+	return c, kept, h.rejected
 }
 
-const proxyHint = "; a reverse proxy that drops the Upgrade and Connection headers is the usual cause"
+// newConn makes the Conn, of the handshake only what Conn.Request promises.
+func (h *handshake) newConn(ev Events, conn net.Conn, brw *bufio.ReadWriter) *Conn {
+	c := &Conn{ev: ev, owner: h.u, limits: h.u.Limits.withDefaults(), subprotocol: h.subprotocol}
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(h.r.Context()))
+	c.req = h.r.WithContext(c.ctx)
+	c.req.Body = http.NoBody
+	c.onPing, c.onPong = h.u.Engine.OnPingReceived, h.u.Engine.OnPongReceived
+	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+	c.attach(conn, nil, early, false)
+	*brw.Reader = bufio.Reader{} // net/http holds it, and its buffer
+	c.useExtension(h.extension, h.u.Engine.CompressionThreshold)
+	return c
+}
 
-// isHandshake reports whether r asks for a WebSocket (RFC 6455, section 4.1;
-// RFC 8441, section 4).
-func isHandshake(r *http.Request) bool {
-	if r.Header["Sec-Websocket-Key"] != nil || r.Header[":protocol"] != nil {
-		return true
-	}
-	for _, v := range r.Header["Upgrade"] {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), "websocket") {
-				return true
-			}
+// accept writes the 101. A new socket takes it without waiting.
+func (c *Conn) accept(sent headerList) error {
+	f := getBuffer(1)
+	defer f.free()
+	f.b = appendSwitching(f.b, sent)
+	b := f.b
+	if c.out.raw != nil {
+		n, err := c.out.write(b, nil, false)
+		if b = b[n:]; err != nil || len(b) == 0 {
+			return err
 		}
 	}
-	return false
+	c.out.sock.SetWriteDeadline(time.Now().Add(c.limits.WriteTimeout))
+	defer c.out.sock.SetWriteDeadline(time.Time{})
+	_, err := c.out.sock.Write(b)
+	return err
 }
 
 // enter counts a handshake that is under way, unless the Upgrader is shut down.
@@ -211,31 +227,33 @@ func (u *Upgrader) enter() bool {
 	return true
 }
 
-// exit ends a handshake, which led to c or to nothing.
-func (u *Upgrader) exit(c *Conn) {
+// exit ends a handshake, which led to c or to nothing. Conns yields c if it is live.
+func (u *Upgrader) exit(c *Conn, live bool) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.inflight--
+	shut := u.shut
 	if c != nil {
 		if u.conns == nil {
-			u.conns = make(map[*Conn]struct{})
+			u.conns = make(map[*Conn]bool)
 		}
-		u.conns[c] = struct{}{}
-		if u.shut {
-			c.Close(websocket.StatusGoingAway, "")
-		}
+		u.conns[c] = live
 	}
-	u.left()
+	u.checkEmpty()
+	u.mu.Unlock()
+	if c != nil && shut {
+		c.Close(websocket.StatusGoingAway, "")
+	}
 }
 
 func (u *Upgrader) remove(c *Conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.conns, c)
-	u.left()
+	u.checkEmpty()
 }
 
-func (u *Upgrader) left() {
+// checkEmpty ends Shutdown if nothing is left.
+func (u *Upgrader) checkEmpty() {
 	if u.shut && u.inflight == 0 && len(u.conns) == 0 {
 		select {
 		case <-u.empty:
@@ -249,15 +267,24 @@ func (u *Upgrader) left() {
 // begins: from before their OnOpen until after their OnClose.
 func (u *Upgrader) Conns() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
-		u.mu.Lock()
-		conns := slices.Collect(maps.Keys(u.conns))
-		u.mu.Unlock()
-		for _, c := range conns {
+		for _, c := range u.all(false) {
 			if !yield(c) {
 				return
 			}
 		}
 	}
+}
+
+// all returns the connections, also those that stand for a refusal.
+func (u *Upgrader) all(refused bool) (conns []*Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for c, live := range u.conns {
+		if live || refused {
+			conns = append(conns, c)
+		}
+	}
+	return conns
 }
 
 // Shutdown refuses new handshakes with 503, closes every connection with 1001
@@ -273,11 +300,11 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 		u.shut = true
 		u.empty = make(chan struct{})
 	}
-	for c := range u.conns {
+	u.checkEmpty()
+	u.mu.Unlock()
+	for _, c := range u.all(true) {
 		c.Close(websocket.StatusGoingAway, "")
 	}
-	u.left()
-	u.mu.Unlock()
 	select {
 	case <-u.empty:
 		return nil
@@ -288,13 +315,13 @@ func (u *Upgrader) Shutdown(ctx context.Context) error {
 		return nil
 	default:
 	}
-	for c := range u.Conns() {
+	for _, c := range u.all(true) {
 		c.out.drop(ErrShutdown)
 	}
 	return ctx.Err()
 }
 
-// report gives err to OnError, or logs it.
+// report gives err to OnError.
 func (u *Upgrader) report(r *http.Request, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -305,21 +332,54 @@ func (u *Upgrader) report(r *http.Request, err error) {
 		u.OnError(r, err)
 		return
 	}
+	u.LogError(r, err)
+}
+
+// place is where something happens that is logged once.
+type place struct {
+	what, where string
+	line        int
+}
+
+// first reports whether it is called with p for the first time. Places are those of the
+// program, not the client's to choose; there is a bound all the same.
+func (u *Upgrader) first(p place) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.logged[p] || len(u.logged) >= 1000 {
+		return false
+	}
+	if u.logged == nil {
+		u.logged = make(map[place]bool)
+	}
+	u.logged[p] = true
+	return true
+}
+
+// LogError does what a nil OnError does, for one that adds to it. [slog.Default] gets
+// handshakes that were refused with 5xx, errors of callbacks and panics at error
+// level; at warn level each place that a [*HeaderError] names once, and of each
+// route (http.Request.Pattern) the first foreign Origin, the first handshake without what a
+// proxy should have passed on, and the first that a Factory answered itself without an error,
+// with what to do about it; and at debug level what peers did wrong.
+func (u *Upgrader) LogError(r *http.Request, err error) {
 	log := slog.With("path", r.URL.Path, "remote", r.RemoteAddr)
 	var (
 		handshake *HandshakeError
-		header    *HeaderError
 		peer      *peerError
 		panicked  *PanicError
 	)
+	header, isReport := err.(*HeaderError) // not one that a callback wrapped
 	switch {
-	case errors.As(err, &header):
-		if _, again := u.logged.LoadOrStore(*header, true); !again {
+	case isReport:
+		if u.first(place{header.Op, header.File, header.Line}) {
 			log.Warn(err.Error())
 		}
-	case errors.As(err, &handshake):
+	case errors.As(err, &handshake) && handshake.kind == refusal: // and no callback's error
 		if handshake.Status >= 500 {
 			log.Error(err.Error())
+		} else if handshake.hint != "" && u.first(place{handshake.hint, r.Pattern, 0}) {
+			log.Warn(err.Error(), "host", r.Host, "origin", r.Header.Get("Origin"), "hint", handshake.hint)
 		}
 	case errors.As(err, &panicked):
 		log.Error(err.Error(), "stack", string(panicked.Stack))

@@ -132,7 +132,7 @@ func newSite(t *testing.T) *site {
 					go func() {
 						ctx, cancel := context.WithTimeout(c.Context(), 30*time.Second)
 						defer cancel()
-						if err := c.Raw().Ping(ctx); err != nil {
+						if _, err := c.Ping(ctx); err != nil {
 							c.SendText("no pong: " + err.Error())
 							return
 						}

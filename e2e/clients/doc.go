@@ -1,3 +1,3 @@
 // Package clients lets package ws talk with others' clients and servers, Node's and Python's, and
-// through reverse proxies.
+// through proxies.
 package clients

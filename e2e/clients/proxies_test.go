@@ -142,6 +142,15 @@ backend back
 	return addr
 }
 
+// tinyproxy runs one that connects by CONNECT, for "user" with "s3cret".
+func tinyproxy(t *testing.T) (addr string) {
+	addr = freeAddr(t)
+	host, port, _ := net.SplitHostPort(addr)
+	conf := write(t, fmt.Sprintf("Listen %s\nPort %s\nTimeout 60\nBasicAuth user s3cret\n", host, port))
+	daemon(t, addr, "tinyproxy-bin", "tinyproxy", "-d", "-c", conf)
+	return addr
+}
+
 func reverseProxy(t *testing.T, backend string, wrap func(http.Handler) http.Handler) (addr string) {
 	target := &url.URL{Scheme: "http", Host: backend}
 	srv := httptest.NewServer(wrap(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -245,7 +254,7 @@ func TestProxies(t *testing.T) {
 					d.echoes(t)
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
-					if err := d.Raw().Ping(ctx); err != nil {
+					if _, err := d.Ping(ctx); err != nil {
 						t.Errorf("Ping: %v", err)
 					}
 					d.Close(4001, "bye é")
@@ -329,16 +338,17 @@ func TestProxyIdle(t *testing.T) {
 // TestProxyDropsUpgrade has the usual mistake: an nginx that was not told of WebSockets. What the
 // client reads says so.
 func TestProxyDropsUpgrade(t *testing.T) {
-	for name, lines := range map[string]string{
-		"nothing configured": "",
-		"HTTP/1.1 alone":     "proxy_http_version 1.1;",
-		"only Upgrade":       "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;",
+	const dropped = "a reverse proxy that drops the Upgrade and Connection headers is the usual cause"
+	for name, tt := range map[string]struct{ lines, cause string }{
+		"nothing configured": {"", `nginx needs "proxy_http_version 1.1"`},
+		"HTTP/1.1 alone":     {"proxy_http_version 1.1;", dropped},
+		"only Upgrade":       {"proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;", dropped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, ws.Limits{})
-			addr := nginx(t, b.addr, lines)
+			addr := nginx(t, b.addr, tt.lines)
 			_, err := ws.Dial(t.Context(), "ws://"+addr+"/ws", ws.Events{}, nil)
-			wantRefusal(t, err, 426, "a reverse proxy that drops the Upgrade and Connection headers is the usual cause")
+			wantRefusal(t, err, 426, tt.cause)
 
 			// So does who looks with curl or a browser.
 			resp, err := http.Get("http://" + addr + "/ws")
@@ -352,5 +362,67 @@ func TestProxyDropsUpgrade(t *testing.T) {
 				t.Errorf("the body is %q", body)
 			}
 		})
+	}
+}
+
+// through is a client of the proxy.
+func through(proxy *url.URL) *ws.DialOptions {
+	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy)}}
+	return &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: client}}
+}
+
+// TestConnect talks through a forward proxy, which lets no upgrade pass but by CONNECT.
+func TestConnect(t *testing.T) {
+	b := newBackend(t, ws.Limits{})
+	proxy := &url.URL{Scheme: "http", Host: tinyproxy(t), User: url.UserPassword("user", "s3cret")}
+	t.Run("messages", func(t *testing.T) {
+		d := dial(t, "ws://"+b.addr+"/ws", through(proxy))
+		await(t, b.opened, "OnOpen")
+		d.echoes(t)
+		d.Close(4001, "bye é")
+		e := ws.CloseEvent{Code: 4001, Reason: "bye é", WasClean: true}
+		want(t, "OnClose", await(t, d.closed, "OnClose"), e)
+		want(t, "OnClose at the server", await(t, b.closed, "OnClose at the server"), e)
+	})
+	t.Run("refused by the server", func(t *testing.T) {
+		_, err := ws.Dial(t.Context(), "ws://"+b.addr+"/refuse", ws.Events{}, through(proxy))
+		wantRefusal(t, err, 403, "members only")
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		other := *proxy
+		other.User = url.UserPassword("user", "hunter2")
+		_, err := ws.Dial(t.Context(), "ws://"+b.addr+"/ws", ws.Events{}, through(&other))
+		wantRefusal(t, err, 401, "the proxy http://"+proxy.Host) // Tinyproxy's status for it
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error holds the password: %v", err)
+		}
+	})
+	t.Run("nothing listens", func(t *testing.T) {
+		_, err := ws.Dial(t.Context(), "ws://"+freeAddr(t)+"/ws", ws.Events{}, through(proxy))
+		wantRefusal(t, err, 500, "the proxy http://"+proxy.Host)
+	})
+	t.Run("HTTP_PROXY", func(t *testing.T) {
+		// It is read once a process, and never used for what net/http takes for this machine, as which it does not know 127.1.
+		_, port, _ := net.SplitHostPort(b.addr)
+		run := func(proxy string) (string, error) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestConnectFromEnvironment$", "-test.count=1")
+			cmd.Env = append(os.Environ(), "HTTP_PROXY="+proxy, "NO_PROXY=", "WS_CLIENTS_URL=ws://127.1:"+port+"/ws")
+			out, err := cmd.CombinedOutput()
+			return string(out), err
+		}
+		if out, err := run(proxy.String()); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		want(t, "the Host", await(t, b.opened, "OnOpen").Request().Host, "127.1:"+port)
+		if out, err := run("http://" + proxy.Host); err == nil || !strings.Contains(out, "refused with 407: the proxy http://"+proxy.Host) {
+			t.Errorf("without the password: %v\n%s", err, out)
+		}
+	})
+}
+
+// TestConnectFromEnvironment is the process that TestConnect starts.
+func TestConnectFromEnvironment(t *testing.T) {
+	if address := os.Getenv("WS_CLIENTS_URL"); address != "" {
+		dial(t, address, nil).says(t, "hello", "hello")
 	}
 }

@@ -150,7 +150,7 @@ func TestServers(t *testing.T) {
 					d.says(t, "ping me", "pong are you there?")
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
-					if err := d.Raw().Ping(ctx); err != nil {
+					if _, err := d.Ping(ctx); err != nil {
 						t.Errorf("Ping: %v", err)
 					}
 					d.Close(4001, "bye é")

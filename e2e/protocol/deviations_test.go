@@ -3,11 +3,7 @@ package protocol
 // What the peers are known to do other than the table says. A case that stops to deviate fails, so
 // that a change is noticed. There is no such list for ws, but for what its engine alone decides.
 
-var engineFaults = list(
-	deviation{pattern: "deflate/invalid/*stored block of more than there is*", why: "the engine takes the part that is there for the message"},
-	deviation{pattern: "deflate/invalid/*cut inside a block*", why: "the engine takes the part that is there for the message"},
-	deviation{pattern: "deflate/block with BFINAL, then another message*", why: "the engine leaves the tail of a message with BFINAL, and takes it for a header"},
-)
+var engineFaults = list() // none: the codec is ours
 
 var (
 	noUTF8 = []deviation{

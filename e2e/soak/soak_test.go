@@ -78,12 +78,15 @@ func (s *soak) factory(_ http.ResponseWriter, r *http.Request) (ws.Events, error
 // A peer is one connection from the other end, and the model of what it must see.
 type peer struct {
 	*raw.Conn
-	s    *soak
-	rec  *record
-	r    *rand.Rand
-	sent int64
-	tick int
-	way  int // in which it left
+	s      *soak
+	rec    *record
+	r      *rand.Rand
+	sent   int64
+	ping   int64 // the number in the latest ping; -1: none
+	pong   int64 // in the latest pong
+	awaits bool  // a pong
+	tick   int
+	way    int // in which it left
 }
 
 func (s *soak) dial(r *rand.Rand) (*peer, error) {
@@ -95,10 +98,11 @@ func (s *soak) dial(r *rand.Rand) (*peer, error) {
 		return nil, err
 	}
 	s.opened.Add(1)
-	return &peer{Conn: c, s: s, rec: rec, r: r}, nil
+	return &peer{Conn: c, s: s, rec: rec, r: r, ping: -1, pong: -1}, nil
 }
 
-// next returns the next frame that is no ping and no broadcast. Broadcasts must come in order.
+// next returns the next frame that is no ping, no pong and no broadcast. Broadcasts must come in order, and
+// pongs in that of their pings, of which only the latest need be answered.
 func (p *peer) next() (raw.Frame, error) {
 	for {
 		p.Net.SetDeadline(time.Now().Add(patience))
@@ -110,6 +114,14 @@ func (p *peer) next() (raw.Frame, error) {
 		case f.Op == raw.Ping:
 			if err := p.Write(raw.Frame{Op: raw.Pong, Payload: f.Payload}); err != nil {
 				return f, err
+			}
+		case f.Op == raw.Pong:
+			n, err := strconv.ParseInt(strings.TrimPrefix(string(f.Payload), "ping "), 10, 64)
+			if err != nil || n <= p.pong || n > p.ping {
+				return f, fmt.Errorf("pong %.40q after %d, when the latest ping is %d", f.Payload, p.pong, p.ping)
+			}
+			if p.pong = n; p.awaits {
+				return f, nil
 			}
 		case f.Op == raw.Text && strings.HasPrefix(string(f.Payload), "tick "):
 			n, err := strconv.Atoi(string(f.Payload[5:]))
@@ -159,7 +171,7 @@ func (p *peer) talk() error {
 				{Op: raw.Ping, Payload: []byte(ping)},
 				{Op: raw.Continuation, Payload: []byte(payload[cut:])},
 			}
-			want = append(want, sent{raw.Pong, ping})
+			p.ping = p.sent
 		} else {
 			frames = []raw.Frame{{Op: op, Payload: []byte(payload)}}
 		}
@@ -173,6 +185,13 @@ func (p *peer) talk() error {
 	for _, w := range want {
 		if err := p.expect(w.op, w.payload); err != nil {
 			return err
+		}
+	}
+	p.awaits = true
+	defer func() { p.awaits = false }()
+	for p.pong < p.ping {
+		if f, err := p.next(); err != nil || f.Op != raw.Pong {
+			return fmt.Errorf("waiting for pong %d: opcode %d with %.40q, %v", p.ping, f.Op, f.Payload, err)
 		}
 	}
 	p.s.messages.Add(int64(len(want)))

@@ -135,6 +135,35 @@ var checks = []struct {
 		e.Close(1000, "")
 		return e.ends(ws.CloseEvent{Code: 1000, WasClean: true}, false)
 	}},
+	{"a_reply_that_loses_the_race_against_the_close", func() error { // C4
+		var first, late error
+		n := 0
+		e, err := dial("/burst", func(ev *ws.Events, _ *ws.DialOptions) {
+			ev.OnMessage = func(c *ws.Conn, m ws.Message) error {
+				if n++; n > 1 {
+					return nil
+				}
+				for deadline := time.Now().Add(patience); c.ReadyState() == ws.Open; <-time.After(time.Millisecond) {
+					if time.Now().After(deadline) {
+						late = errors.New("the state stays Open although the browser has closed")
+						return nil
+					}
+				}
+				first = c.Send(m)
+				return first
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if err := e.ends(ws.CloseEvent{Code: 4001, Reason: "done, ü", WasClean: true}, false); err != nil {
+			return err
+		}
+		if late != nil || !errors.Is(first, net.ErrClosed) || n != 1000 {
+			return fmt.Errorf("%v; Send returned %v; %d messages came, want 1000", late, first, n)
+		}
+		return nil
+	}},
 	{"server_closes_after_messages", func() error {
 		for range 5 {
 			e, err := dial("/burst", nil)

@@ -1,0 +1,174 @@
+//go:build !js
+
+package ws
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// codec is what a Conn needs to frame and compress by itself.
+type codec struct {
+	onPing    func(context.Context, []byte) bool
+	onPong    func(context.Context, []byte)
+	pieces    func() ([]byte, error) // payload, for the decompressor
+	deflate   *compressor            // nil: nothing is compressed
+	threshold int                    // from which length on
+
+	deflateMu sync.Mutex // held from a message's compression until it is queued, with context takeover
+}
+
+// attach gives c the connection that a handshake led to. body is read in its place, unless
+// it is nil; early has come already; client is whether we are.
+func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bool) {
+	c.out.init(sock, client, &c.limits, c.cancel)
+	c.in.client = client
+	if c.in.src = body; body == nil {
+		c.in.src, c.in.raw = sock, c.out.raw
+	}
+	if len(early) > 0 {
+		c.in.hold = getBuffer(max(readBuffer, len(early)))
+		c.in.buf = append(c.in.hold.b, early...)
+	}
+}
+
+// useExtension sets c up for permessage-deflate as it was agreed on; nil: not at all.
+// Messages of threshold bytes are compressed; 0: as websocket.AcceptOptions says.
+func (c *Conn) useExtension(x *extension, threshold int) {
+	if x == nil {
+		return
+	}
+	c.pieces = c.payload
+	c.in.inflate, c.deflate = x.decompressor(c.in.client), x.compressor(c.in.client)
+	switch c.threshold = threshold; {
+	case threshold != 0:
+	case c.deflate.takeover():
+		c.threshold = 128
+	default:
+		c.threshold = 512
+	}
+}
+
+// post queues messages, which leave together, compressed where that was agreed on.
+func (c *Conn) post(ms []Message, full admission) error {
+	var one [1]outgoing
+	fs, hold := one[:0], (*buffer)(nil)
+	for _, m := range ms {
+		if c.deflate == nil || len(m.Data) < c.threshold {
+			fs = append(fs, outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)})
+			continue
+		}
+		if hold == nil {
+			if err := c.out.hasRoom(full); err != nil {
+				return err
+			}
+			if hold = getBuffer(len(m.Data)); c.deflate.takeover() {
+				c.deflateMu.Lock()
+				defer c.deflateMu.Unlock()
+				full = anyRoom // the peer's context depends on the message from here on
+			}
+		}
+		at := len(hold.b)
+		hold.b = c.deflate.append(hold.b, m.Data)
+		fs = append(fs, outgoing{fin | rsv1 | byte(m.Type), hold.b[at:], 1, len(m.Data)})
+	}
+	err := c.out.send(fs, full)
+	hold.free()
+	return err
+}
+
+// shared is messages for many connections: framed once for all, and compressed
+// once for all that agreed on the same without context takeover.
+type shared struct {
+	ms []Message
+
+	mu     sync.Mutex // protects the following
+	framed map[agreement]outgoing
+}
+
+// agreement is what members must have in common to get the same bytes.
+type agreement struct {
+	compressed        bool
+	window, threshold int
+}
+
+// share queues s, if there is room.
+func (c *Conn) share(s *shared) error {
+	if c.out.mask || c.deflate != nil && c.deflate.takeover() {
+		return c.post(s.ms, tryRoom)
+	}
+	one := [1]outgoing{s.frames(c)}
+	return c.out.send(one[:], tryRoom)
+}
+
+// frames returns the frames for c and its like.
+func (s *shared) frames(c *Conn) outgoing {
+	var a agreement
+	if c.deflate != nil {
+		a = agreement{true, c.deflate.window(), c.threshold}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.framed[a]
+	if ok {
+		return f
+	}
+	for _, m := range s.ms {
+		b0, p := fin|byte(m.Type), m.Data
+		if a.compressed && len(p) >= a.threshold {
+			b0, p = b0|rsv1, c.deflate.append(nil, p)
+		}
+		f.p = appendFrame(f.p, b0, p, false)
+		f.count++
+		f.bytes += len(m.Data)
+	}
+	if s.framed == nil {
+		s.framed = make(map[agreement]outgoing)
+	}
+	s.framed[a] = f
+	return f
+}
+
+// disconnect writes what is queued and closes the socket. Unless both ends have closed, and
+// if there is more to read, it reads on until the peer has hung up too, at most 5 s: a
+// socket that is closed with unread input resets the connection, and the peer
+// may never read our Close frame.
+func (c *Conn) disconnect() {
+	if !c.out.finish() {
+		c.end.WasClean = false
+	} else if c.in.err == nil && (!c.end.WasClean || len(c.in.buf) > 0) {
+		if half, ok := c.out.sock.(interface{ CloseWrite() error }); ok {
+			half.CloseWrite()
+		}
+		t := time.AfterFunc(closeGrace, func() { closeNow(c.out.sock) })
+		for c.in.err == nil {
+			c.in.buf = nil
+			c.input(nil)
+		}
+		t.Stop()
+	}
+	c.in.hold.free()
+	c.in.hold, c.in.buf = nil, nil
+	c.out.sock.Close()
+	if c.in.src != io.ReadCloser(c.out.sock) {
+		c.in.src.Close()
+	}
+	c.out.end()
+}
+
+// Stats returns what has passed over the connection so far. It may be called from any
+// goroutine, also after the connection's end. In the browser it counts messages alone.
+func (c *Conn) Stats() Stats {
+	c.out.mu.Lock()
+	s := c.out.stats
+	c.out.mu.Unlock()
+	s.MessagesIn, s.BytesIn, s.WireIn = c.in.messages.Load(), c.in.bytes.Load(), c.in.wire.Load()
+	return s
+}
+
+// NetConn returns the connection under the WebSocket, for its addresses and options. It is
+// not to be read, written or closed. In the browser it is nil.
+func (c *Conn) NetConn() net.Conn { return c.out.sock }

@@ -1,0 +1,252 @@
+package ws
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/coder/websocket"
+)
+
+// peerError is a fault of the peer's: it is closed with code.
+type peerError struct {
+	code websocket.StatusCode
+	err  error
+}
+
+func (e *peerError) Error() string { return "ws: " + e.err.Error() }
+func (e *peerError) Unwrap() error { return e.err }
+
+// goesOn reports whether err is a fault after which frames can still be told apart.
+func goesOn(err error) bool {
+	fault, ok := err.(*peerError)
+	return ok && fault.code != websocket.StatusProtocolError
+}
+
+// invalidReason is a Close frame of the peer's whose reason is not UTF-8.
+type invalidReason struct{ frame websocket.CloseError }
+
+func (e *invalidReason) Error() string { return e.frame.Error() }
+func (e *invalidReason) Unwrap() error { return e.frame }
+
+// closeReason is the reason that goes with a code of ours.
+func closeReason(code websocket.StatusCode) string {
+	switch code {
+	case websocket.StatusProtocolError:
+		return "protocol error"
+	case websocket.StatusUnsupportedData:
+		return "unsupported data"
+	case websocket.StatusInvalidFramePayloadData:
+		return "invalid data"
+	case websocket.StatusMessageTooBig:
+		return "message too big"
+	}
+	return ""
+}
+
+var (
+	errGoexit  = errors.New("ws: a callback called runtime.Goexit")
+	errAborted = errors.New("ws: a callback dropped the connection with http.ErrAbortHandler")
+)
+
+// run is the life of a connection, from after its handshake to its end. Its
+// stages are deferred so that runtime.Goexit in a callback skips none of them.
+func (c *Conn) run() {
+	defer c.leave()
+	defer c.close()
+	defer c.settle()
+	c.end.Code = websocket.StatusAbnormalClosure
+	c.out.watch()
+	c.safely(c.open)
+	for c.stop == nil {
+		c.safely(c.loop)
+	}
+}
+
+// safely runs f, which calls callbacks, and makes a fault of a panic.
+func (c *Conn) safely(f func()) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		switch v := recover(); v {
+		case nil:
+			c.fail(websocket.StatusInternalError, errGoexit)
+		case http.ErrAbortHandler:
+			c.out.drop(errAborted)
+		default:
+			c.fail(websocket.StatusInternalError, &PanicError{v, debug.Stack()})
+		}
+		c.out.worked()
+	}()
+	f()
+	returned = true
+}
+
+func (c *Conn) open() {
+	if c.ev.OnOpen != nil {
+		c.out.callback(c.in.more())
+		c.returned(c.ev.OnOpen(c))
+	}
+}
+
+// loop reads messages and hands them on until the stream ends. Once the
+// connection is closing, those that still come are discarded.
+func (c *Conn) loop() {
+	for {
+		m, err := c.next()
+		if err != nil {
+			if !goesOn(err) {
+				c.stop = err
+				return
+			}
+			c.fail(err.(*peerError).code, err)
+			continue
+		}
+		if c.ev.OnMessage != nil && !c.out.closing() {
+			c.out.callback(c.in.more())
+			c.returned(c.ev.OnMessage(c, m))
+		}
+		c.release()
+	}
+}
+
+// returned acts on what OnOpen or OnMessage returned.
+func (c *Conn) returned(err error) {
+	if err != nil {
+		c.failed(err)
+	}
+	if c.out.closing() {
+		c.out.worked()
+	}
+}
+
+// failed acts on an error of OnOpen or OnMessage.
+func (c *Conn) failed(err error) {
+	var ce websocket.CloseError
+	var pointer *websocket.CloseError
+	if errors.As(err, &pointer) && pointer != nil {
+		ce = *pointer
+	}
+	if pointer != nil || errors.As(err, &ce) {
+		cerr := c.Close(ce.Code, ce.Reason)
+		if cerr == nil || errors.Is(cerr, net.ErrClosed) {
+			return
+		}
+		err = fmt.Errorf("%w: a callback returned %w", cerr, err)
+	} else if errors.Is(err, net.ErrClosed) && c.out.ending() {
+		return
+	}
+	code := websocket.StatusInternalError
+	if fault, ok := err.(*peerError); ok { // a Route's
+		code = fault.code
+	}
+	c.fail(code, err)
+}
+
+// fail closes the connection because of a fault, the first of which is reported.
+func (c *Conn) fail(code websocket.StatusCode, err error) {
+	c.out.close(code, closeReason(code))
+	if c.fault != nil {
+		return
+	}
+	c.fault = err
+	if c.ev.OnError != nil {
+		c.safelyLast(func() { c.ev.OnError(c, err) })
+	} else if c.owner != nil {
+		c.owner.report(c.req, err)
+	}
+}
+
+// safelyLast runs OnError or OnClose, after which no Events.OnError may come:
+// their panics go to the Upgrader, and to the log when dialling.
+func (c *Conn) safelyLast(f func()) {
+	defer func() {
+		v := recover()
+		switch {
+		case v == nil || v == http.ErrAbortHandler:
+		case c.owner != nil:
+			c.owner.report(c.req, &PanicError{v, debug.Stack()})
+		default:
+			slog.Error((&PanicError{Value: v}).Error(), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// settle works out how the connection ended.
+func (c *Conn) settle() {
+	defer c.hangUp()
+	for c.stop == nil {
+		c.safely(c.loop)
+	}
+	if code, fault := c.judge(c.stop); fault != nil {
+		c.fail(code, fault)
+	}
+}
+
+// judge says what the end of the stream means. It returns what is a fault.
+func (c *Conn) judge(err error) (websocket.StatusCode, error) {
+	var (
+		frame   websocket.CloseError // of the peer's
+		invalid *invalidReason
+		fault   *peerError
+		dropped = c.out.dropped()
+	)
+	switch {
+	case errors.As(err, &frame):
+		c.end = CloseEvent{Code: frame.Code, Reason: strings.ToValidUTF8(frame.Reason, "\uFFFD"), WasClean: true}
+		if errors.As(err, &invalid) {
+			c.end.WasClean = false
+			const code = websocket.StatusInvalidFramePayloadData
+			return code, &peerError{code, errors.New("the peer sent a close reason that is not UTF-8")}
+		}
+	case dropped != nil:
+		c.end.Err = dropped
+		if dropped == ErrPingTimeout || dropped == ErrWriteTimeout || dropped == ErrBufferFull {
+			return websocket.StatusInternalError, dropped
+		}
+	case errors.As(err, &fault) && !c.out.closing():
+		return fault.code, fault
+	case fault != nil:
+		c.end.Err = fault
+	default:
+		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", err)
+	}
+	return 0, nil
+}
+
+// hangUp disconnects, and ends all but OnClose.
+func (c *Conn) hangUp() {
+	if c.stop == nil { // a hook of the engine's called Goexit
+		c.out.drop(errGoexit)
+	}
+	c.disconnect()
+	if c.fault != nil {
+		c.end.Err = c.fault
+	}
+	cause := c.end.Err
+	if cause == nil {
+		cause = websocket.CloseError{Code: c.end.Code, Reason: c.end.Reason}
+	}
+	c.cancel(cause)
+	c.leaveGroups()
+}
+
+func (c *Conn) close() {
+	if c.ev.OnClose != nil {
+		c.safelyLast(func() { c.ev.OnClose(c, c.end) })
+	}
+}
+
+// leave is the last step: from here on nobody sees the connection.
+func (c *Conn) leave() {
+	if c.owner != nil {
+		c.owner.remove(c)
+	}
+}

@@ -1,0 +1,310 @@
+//go:build !js
+
+package ws
+
+import (
+	"fmt"
+	"net/http"
+	"path"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// HeaderError reports a use of the response after the WebSocket upgrade. It
+// had no effect.
+type HeaderError struct {
+	Op     string // "set", "delete", "WriteHeader", "Write" or "Flush"
+	Key    string // of the header; "" for the last three
+	Status int    // of WriteHeader; 0 for the others
+	// Func, File and Line are the caller outside of this package, File with its
+	// full path. They are empty where it can't be known.
+	Func, File string
+	Line       int
+}
+
+func (e *HeaderError) Error() string {
+	who := "by unknown code, perhaps through a header map that was taken before the upgrade"
+	if e.Func != "" {
+		name := closure.ReplaceAllString(path.Base(e.Func), "") // a closure's number says nothing
+		who = fmt.Sprintf("%s at %s:%d", name, path.Base(e.File), e.Line)
+	}
+	switch e.Op {
+	case "set":
+		return fmt.Sprintf("ws: header %q was set after the WebSocket upgrade and never reached the client: %s; set it before calling the next handler", e.Key, who)
+	case "delete":
+		return fmt.Sprintf("ws: header %q was deleted after the WebSocket upgrade, when the client had it already: %s; delete it before calling the next handler", e.Key, who)
+	case "WriteHeader":
+		return fmt.Sprintf("ws: status %d was written after the WebSocket upgrade and never reached the client: %s; write it before calling the next handler, or let WebSocket requests pass", e.Status, who)
+	case "Flush":
+		return fmt.Sprintf("ws: the response was flushed after the WebSocket upgrade, to no effect: %s; let WebSocket requests pass", who)
+	}
+	return fmt.Sprintf("ws: the response was written to after the WebSocket upgrade and none of it reached the client: %s; send messages with Conn.Send, or let WebSocket requests pass", who)
+}
+
+var closure = regexp.MustCompile(`\.func[0-9].*$`)
+
+// noteChanges notes which headers have changed since the last call, and blames
+// the caller of that: http.Header is a map, whose writes nobody sees.
+func (p *response) noteChanges(now caller) {
+	if keys := p.seen.changes(p.view); len(keys) > 0 {
+		if p.blame == nil {
+			p.blame = make(map[string]caller)
+		}
+		for _, k := range keys {
+			p.blame[k] = p.last
+		}
+		p.seen = listHeader(p.view)
+	}
+	p.last = now
+}
+
+// reportChanges reports the headers that are not what was sent, each once.
+func (p *response) reportChanges(now caller) {
+	if p.view == nil {
+		return
+	}
+	p.noteChanges(now)
+	for _, k := range p.sent.changes(p.view) {
+		p.add(headerError(k, p.view, p.blame[k]))
+	}
+	p.sent = p.seen
+}
+
+// reportCall reports a WriteHeader, Write or Flush.
+func (p *response) reportCall(c caller, status int) {
+	e := &HeaderError{Op: c.op, Status: status}
+	e.Func, e.File, e.Line = c.site()
+	p.add(e)
+}
+
+func headerError(key string, h http.Header, c caller) *HeaderError {
+	e := &HeaderError{Op: "set", Key: key}
+	if _, ok := h[key]; !ok {
+		e.Op = "delete"
+	}
+	e.Func, e.File, e.Line = c.site()
+	return e
+}
+
+func (p *response) add(e *HeaderError) {
+	if !p.telling {
+		p.found = append(p.found, e)
+	}
+}
+
+// deliver reports what was found. It is called without the mutex: report may
+// panic, call runtime.Goexit, or use the response.
+func (p *response) deliver() {
+	p.mu.Lock()
+	found, report := p.found, p.report
+	p.found, p.telling = nil, p.telling || len(found) > 0
+	p.mu.Unlock()
+	if len(found) == 0 {
+		return
+	}
+	defer func() {
+		p.mu.Lock()
+		p.telling = false
+		p.mu.Unlock()
+	}()
+	for _, err := range found {
+		report(err)
+	}
+}
+
+// caller is where a method was called from.
+type caller struct {
+	op  string
+	pcs []uintptr
+}
+
+// here is the caller of the method that calls it.
+func here(op string) caller {
+	pcs := make([]uintptr, 32)
+	return caller{op, pcs[:runtime.Callers(2, pcs)]}
+}
+
+// forwarders are the methods by which writers pass a call on to the one below.
+var forwarders = map[string][]string{
+	"Header":      {"Header"},
+	"WriteHeader": {"WriteHeader", "WriteHeaderNow"},
+	"Write":       {"Write", "WriteString", "ReadFrom", "WriteHeader", "WriteHeaderNow"},
+	"Flush":       {"Flush", "FlushError"},
+}
+
+// helpers are packages that write on somebody's behalf.
+var helpers = []string{"io", "fmt", "bufio", "bytes", "strings", "encoding/json", "encoding/xml",
+	"text/template", "html/template", "compress/gzip", "compress/flate", "compress/zlib"}
+
+// site returns the function that is to blame: the nearest that is no part of
+// this package, no writer that only passes the call on, and no helper.
+func (c *caller) site() (fn, file string, line int) {
+	if len(c.pcs) == 0 {
+		return "", "", 0
+	}
+	frames := runtime.CallersFrames(c.pcs)
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && !c.skip(f.Function) {
+			return f.Function, f.File, f.Line
+		}
+		if !more {
+			return "", "", 0
+		}
+	}
+}
+
+func (c *caller) skip(fn string) bool {
+	slash := strings.LastIndexByte(fn, '/') + 1
+	dot := slash + strings.IndexByte(fn[slash:], '.')
+	pkg, name := fn[:dot], fn[dot+1:]
+	method := name[strings.LastIndexByte(name, '.')+1:]
+	switch {
+	case pkg == self || pkg == "runtime" || slices.Contains(helpers, pkg):
+		return true
+	case pkg == "net/http":
+		return method != "ServeHTTP"
+	}
+	return strings.Contains(name, ".") && slices.Contains(forwarders[c.op], method)
+}
+
+// self is the path of this package.
+var self = reflect.TypeFor[guardWriter]().PkgPath()
+
+// headerList is a copy of a header, sorted by key. It is not changed once it is made.
+type headerList []headerField
+
+type headerField struct {
+	key    string
+	values []string // nil where it stands for a deletion
+}
+
+func byKey(f headerField, key string) int { return strings.Compare(f.key, key) }
+
+func listHeader(h http.Header) headerList {
+	n := 0
+	for _, v := range h {
+		n += len(v)
+	}
+	list, values := make(headerList, 0, len(h)), make([]string, 0, n)
+	for k, v := range h {
+		at := len(values)
+		values = append(values, v...)
+		list = append(list, headerField{k, values[at:len(values):len(values)]})
+	}
+	slices.SortFunc(list, func(a, b headerField) int { return strings.Compare(a.key, b.key) })
+	return list
+}
+
+// with returns l with the given fields in the place of its own.
+func (l headerList) with(fields headerList) headerList {
+	if len(fields) == 0 {
+		return l
+	}
+	l = append(make(headerList, 0, len(l)+len(fields)), l...)
+	for _, f := range fields {
+		i, ok := slices.BinarySearchFunc(l, f.key, byKey)
+		switch {
+		case f.values == nil && ok:
+			l = slices.Delete(l, i, i+1)
+		case ok:
+			l[i] = f
+		case f.values != nil:
+			l = slices.Insert(l, i, f)
+		}
+	}
+	return l
+}
+
+// addHandshakeHeaders returns l with the headers of the handshake, and no others of their kind.
+func (l headerList) addHandshakeHeaders(own headerList) headerList {
+	clean := make(headerList, 0, len(l)+len(own))
+	for _, f := range l {
+		if !ofHandshake(f.key) {
+			clean = append(clean, f)
+		}
+	}
+	return clean.with(own)
+}
+
+// changes returns the keys, in order, in which h differs from l.
+func (l headerList) changes(h http.Header) (keys []string) {
+	left := len(h)
+	for _, f := range l {
+		v, ok := h[f.key]
+		if ok {
+			left--
+		}
+		if !ok || !slices.Equal(v, f.values) {
+			keys = append(keys, f.key)
+		}
+	}
+	if left > 0 {
+		for k := range h {
+			if _, ok := slices.BinarySearchFunc(l, k, byKey); !ok {
+				keys = append(keys, k)
+			}
+		}
+		slices.Sort(keys)
+	}
+	return keys
+}
+
+func (l headerList) header() http.Header {
+	h := make(http.Header, len(l))
+	l.copyTo(h)
+	return h
+}
+
+func (l headerList) copyTo(h http.Header) {
+	for _, f := range l {
+		if f.values == nil {
+			delete(h, f.key)
+		} else {
+			h[f.key] = slices.Clone(f.values)
+		}
+	}
+}
+
+// unfit are headers that have no place in a 101.
+var unfit = map[string]bool{
+	"Content-Length": true, "Content-Type": true, "Content-Encoding": true, "Transfer-Encoding": true, "Trailer": true,
+	"Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Te": true,
+}
+
+var lineBreaks = strings.NewReplacer("\n", " ", "\r", " ")
+
+// appendSwitching appends the answer with which the protocol changes. Names have
+// the RFC's spelling: some peers compare case.
+func appendSwitching(b []byte, l headerList) []byte {
+	b = append(b, "HTTP/1.1 101 Switching Protocols\r\n"...)
+	for _, f := range l {
+		if unfit[http.CanonicalHeaderKey(f.key)] || !isToken(f.key) {
+			continue
+		}
+		for _, v := range f.values {
+			if rest, ok := strings.CutPrefix(f.key, "Sec-Websocket-"); ok {
+				b = append(append(b, "Sec-WebSocket-"...), rest...)
+			} else {
+				b = append(b, f.key...)
+			}
+			b = append(b, ": "...)
+			b = append(b, strings.TrimSpace(lineBreaks.Replace(v))...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+// isToken reports whether s may be a header's name (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,2 @@
+// Package stream runs golang.org/x/net/nettest's TestConn on ws.Stream.
+package stream

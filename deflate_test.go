@@ -85,6 +85,7 @@ func noise(n int) []byte {
 
 // TestInflate has RFC 7692, section 7.2.3, and blocks of each kind.
 func TestInflate(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("Hello, ", 10_000)
 	deflated := func(s string) string { return string(compressorOf(false, 15).append(nil, []byte(s))) }
 	for _, tt := range []struct{ name, in, want string }{
@@ -137,6 +138,7 @@ func stdDeflate(p []byte, level int, last bool) []byte {
 
 // TestInflateTakeover has RFC 7692, section 7.2.3.2.
 func TestInflateTakeover(t *testing.T) {
+	t.Parallel()
 	first, second := "\xf2\x48\xcd\xc9\xc9\x07\x00", "\xf2\x00\x11\x00\x00"
 	d := decompressorOf(true)
 	for _, in := range []string{first, second, second} {
@@ -164,6 +166,7 @@ func TestInflateTakeover(t *testing.T) {
 
 // TestInflateWindow refers to the first byte of the largest window.
 func TestInflateWindow(t *testing.T) {
+	t.Parallel()
 	const window = 32 << 10
 	data := noise(window)
 	// Four bytes from a distance of 32768: 0000010 for the length, 11101 and 13 bits for the distance.
@@ -216,6 +219,7 @@ func reverse(v uint64, n int) (r uint64) {
 
 // TestInflateCut cuts messages everywhere. It pins what the flate reader reads at the end of a message.
 func TestInflateCut(t *testing.T) {
+	t.Parallel()
 	samples := map[string][]byte{
 		"fixed":          []byte("\xf2\x48\xcd\xc9\xc9\x07\x00"),
 		"two_blocks":     []byte("\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00"),
@@ -310,6 +314,7 @@ func oracle(data []byte) (_ []byte, ok bool) {
 }
 
 func TestInflateErrors(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	for _, tt := range []struct{ err, want error }{
 		{broken, broken},
@@ -333,6 +338,7 @@ func TestInflateErrors(t *testing.T) {
 
 // TestDeflate is read by the standard library, and looks at each distance.
 func TestDeflate(t *testing.T) {
+	t.Parallel()
 	far := append(noise(200), make([]byte, 300)...)
 	for range 7 {
 		far = append(far, far...)
@@ -506,6 +512,7 @@ func (r *bitReader) block(lit, dist []int) (far int) {
 
 // TestDeflateBroadcast: what two compressors without takeover make is the same, from any goroutine.
 func TestDeflateBroadcast(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{0, 20, shortMessage, 5000} {
 		p := jsonText(n)
 		want := compressorOf(false, 10).append(nil, p)
@@ -533,6 +540,7 @@ func TestDeflateBroadcast(t *testing.T) {
 
 // TestDeflateRemembers: what was sent before a message of which only the end is kept is forgotten.
 func TestDeflateRemembers(t *testing.T) {
+	t.Parallel()
 	k, d := compressorOf(true, 15), decompressorOf(true)
 	for i, p := range [][]byte{jsonText(66), noise(historySize/2 + 1000), jsonText(66), noise(maxWindow + 100), jsonText(66)} {
 		if got, err := inflate(d, k.append(nil, p), 1<<20, 1<<16); !bytes.Equal(got, p) || err != nil {
@@ -543,6 +551,7 @@ func TestDeflateRemembers(t *testing.T) {
 
 // TestDeflateWrap lets the positions begin again.
 func TestDeflateWrap(t *testing.T) {
+	t.Parallel()
 	k, d := compressorOf(true, 15), decompressorOf(true)
 	for i := range 300 {
 		p := jsonText(1000 + i%40)[i%40:]
@@ -560,6 +569,7 @@ func TestDeflateWrap(t *testing.T) {
 }
 
 func TestExtensionAccept(t *testing.T) {
+	t.Parallel()
 	const fresh = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 	for _, tt := range []struct {
 		offers []string
@@ -616,6 +626,7 @@ func TestExtensionAccept(t *testing.T) {
 }
 
 func TestExtensionDial(t *testing.T) {
+	t.Parallel()
 	const takeover, fresh = "permessage-deflate; client_max_window_bits", "permessage-deflate; client_no_context_takeover; server_no_context_takeover; client_max_window_bits"
 	if offerExtension(websocket.CompressionDisabled) != nil {
 		t.Error("something is offered")

@@ -1,9 +1,7 @@
 package protocol
 
 // What the peers are known to do other than the table says. A case that stops to deviate fails, so
-// that a change is noticed. There is no such list for ws, but for what its engine alone decides.
-
-var engineFaults = list() // none: the codec is ours
+// that a change is noticed. There is no such list for ws.
 
 var (
 	noUTF8 = []deviation{

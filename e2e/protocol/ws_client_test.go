@@ -35,5 +35,5 @@ func TestWsClientReuseData(t *testing.T) {
 }
 
 func TestWsClientDeflate(t *testing.T) {
-	run(t, client("ws client deflate", wsClient(coder.CompressionContextTakeover, false), engineFaults))
+	run(t, client("ws client deflate", wsClient(coder.CompressionContextTakeover, false), nil))
 }

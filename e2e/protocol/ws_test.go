@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -57,11 +56,7 @@ func TestWs(t *testing.T) {
 		}, ws.Guard},
 	} {
 		t.Run(k.name, func(t *testing.T) {
-			var faults []deviation
-			if strings.HasPrefix(k.name, "deflate") {
-				faults = engineFaults
-			}
-			run(t, server(t, "ws "+k.name, wsServer(k.change, k.wrap), faults))
+			run(t, server(t, "ws "+k.name, wsServer(k.change, k.wrap), nil))
 		})
 	}
 }

@@ -28,11 +28,18 @@ var DefaultUpgrader = &Upgrader{}
 // Upgrader turns requests into connections. Its zero value is ready. It must
 // not be copied, nor its fields changed, after first use.
 type Upgrader struct {
-	// Engine is the engine's own options: OriginPatterns, which other hosts'
-	// pages may connect (default: none), Subprotocols, and CompressionMode
-	// (default: none). A page may always connect to its own host; default ports are
-	// equal to none. An Origin of "null" matches the pattern "null" alone, and an
-	// empty pattern matches nothing.
+	// Engine is the engine's own options, which keep their meaning:
+	//
+	//   - OriginPatterns: which other hosts' pages may connect (default: none). A page may
+	//     always connect to its own host; default ports are equal to none. An Origin of "null"
+	//     matches the pattern "null" alone, and an empty pattern matches nothing.
+	//     InsecureSkipVerify lets every page connect.
+	//   - Subprotocols, of which the first that the client offered is chosen.
+	//   - CompressionMode (default: none) and CompressionThreshold, for permessage-deflate
+	//     (RFC 7692). The compressor is this package's, not the engine's: with context
+	//     takeover a connection holds up to 12 KiB for what it sent and 40 KiB for what it got.
+	//   - OnPingReceived and OnPongReceived run on the callbacks' goroutine, with
+	//     Conn.Context, and must not block; a ping that OnPingReceived is false for gets no pong.
 	Engine websocket.AcceptOptions
 
 	// CheckOrigin reports whether the page that a request comes from may
@@ -293,7 +300,7 @@ func (u *Upgrader) all(refused bool) (conns []*Conn) {
 // for no callback, and returns ctx's error. It may be called again, but not from a
 // callback. An Upgrader that was shut down stays so.
 //
-// Call it before [http.Server.Shutdown], which knows nothing of WebSockets.
+// Call it before [http.Server.Shutdown], which knows nothing of hijacked connections.
 func (u *Upgrader) Shutdown(ctx context.Context) error {
 	u.mu.Lock()
 	if !u.shut {

@@ -26,7 +26,7 @@ type codec struct {
 func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bool) {
 	c.out.init(sock, client, &c.limits, c.cancel)
 	c.in.client = client
-	if c.in.src = body; body == nil {
+	if c.in.src, c.in.isBody = body, body != nil; body == nil {
 		c.in.src, c.in.raw = sock, c.out.raw
 	}
 	if len(early) > 0 {
@@ -153,7 +153,7 @@ func (c *Conn) disconnect() {
 	c.in.hold.free()
 	c.in.hold, c.in.buf = nil, nil
 	c.out.sock.Close()
-	if c.in.src != io.ReadCloser(c.out.sock) {
+	if c.in.isBody {
 		c.in.src.Close()
 	}
 	c.out.end()

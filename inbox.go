@@ -23,12 +23,13 @@ type inbox struct {
 	client  bool
 	inflate *decompressor // nil: permessage-deflate was not agreed on
 
-	raw  syscall.RawConn // of a plain socket
-	src  io.ReadCloser   // what is read where there is no raw
-	hold *buffer         // holds buf; nil while a plain socket has no input
-	buf  []byte          // read and not used yet
-	full bool            // the last read filled hold: there may be more at hand
-	err  error           // of the socket
+	raw    syscall.RawConn // of a plain socket
+	src    io.ReadCloser   // what is read where there is no raw
+	isBody bool            // src is the body of a response, not the connection
+	hold   *buffer         // holds buf; nil while a plain socket has no input
+	buf    []byte          // read and not used yet
+	full   bool            // the last read filled hold: there may be more at hand
+	err    error           // of the socket
 
 	// The following are what readFD, called by raw, works with.
 	readFD  func(fd uintptr) bool

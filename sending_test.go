@@ -529,8 +529,46 @@ func (noDeadlines) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
 func (noDeadlines) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
 func (noDeadlines) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
+// uncomparable is a connection whose values can't be compared.
+type uncomparable struct {
+	net.Conn
+	_ []byte
+}
+
+type uncomparables struct{ net.Listener }
+
+func (l uncomparables) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return uncomparable{Conn: c}, err
+}
+
 // testOddConns: connections that servers are given by listeners of their own.
 func testOddConns(t *testing.T) {
+	t.Run("S5_a_connection_that_can't_be_compared", func(t *testing.T) {
+		t.Parallel()
+		u, r := &ws.Upgrader{Detach: true}, newRecord() // a panic ends the process
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			return r.of(ws.Events{OnMessage: echo}), nil
+		})}
+		t.Cleanup(func() { srv.Close() })
+		go srv.Serve(uncomparables{l})
+		s := newDialSide()
+		c, err := ws.Dial(t.Context(), "ws://"+l.Addr().String(), s.events(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SendText("x")
+		c.Close(1000, "")
+		if e := receive(t, s.closed); e.Code != 1000 || !e.WasClean {
+			t.Errorf("%+v", e)
+		}
+		r.wait(t, u)
+		r.want(t, "open", "message x", "close")
+	})
 	t.Run("S1_a_descriptor_that_blocks", func(t *testing.T) {
 		t.Parallel()
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()

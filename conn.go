@@ -51,8 +51,9 @@ type Limits struct {
 	SendBuffer int
 	// WriteTimeout is how long the peer may take nothing before it is dropped
 	// with ErrWriteTimeout, and how long Send waits for room. What counts is
-	// what the system tells us, and its own buffers hide much: megabytes to a slow
-	// but steady reader can look like no progress for many seconds. Default: 10 s.
+	// what the system tells us: writes that took bytes and, on Linux, what the peer has
+	// acknowledged. Elsewhere the system's buffers hide much: megabytes to a slow but
+	// steady reader can look like no progress for many seconds. Default: 10 s.
 	WriteTimeout time.Duration
 	// PingInterval is how long nothing may come from the peer before it is
 	// pinged (RFC 6455, section 5.5.2). Default: 30 s. Negative: never.
@@ -131,8 +132,9 @@ type Stats struct {
 // [ErrBufferFull]; nothing is queued then, and the connection goes on. Once the
 // connection is closing it returns an error that is [net.ErrClosed].
 //
-// What is sent while a callback runs leaves when the input at hand has been
-// worked off, or after 1 ms; what is sent at other times leaves at once.
+// What is sent while messages that came together are worked off leaves together, when the
+// last has been, when more than 64 KiB wait, or after 1 ms. What else is sent in a
+// callback may wait as long, but for the first; all other leaves at once.
 // A Send that returned before another began arrives first.
 func (c *Conn) Send(m Message) error { return c.send(m, waitRoom) }
 
@@ -184,7 +186,7 @@ func checkType(m Message) error {
 // Close begins the closing handshake (RFC 6455, section 7) and returns at once:
 // what was sent before goes first, then the Close frame. Messages that still
 // come are discarded. OnClose follows when the peer has answered, or 5 s after
-// the Close frame was written.
+// the Close frame was written; time in which a callback runs does not count.
 //
 // code is 1000 to 1003, 1007 to 1014 or 3000 to 4999, and reason at most 123
 // bytes of UTF-8; for others Close returns an error and does nothing. Once
@@ -240,8 +242,9 @@ func (c *Conn) Request() *http.Request { return c.req }
 
 // Context carries the values of the request's context and ends when the
 // connection does, before OnClose, with the reason as its [context.Cause]: a
-// [websocket.CloseError] if it closed cleanly. Use it rather than the
-// request's own, which middleware may end at any time.
+// [websocket.CloseError] if it closed cleanly. In a callback that takes long it also
+// ends when the peer is known to have gone, and 5 s after our Close frame was written.
+// Use it rather than the request's own, which middleware may end at any time.
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // Value returns Events.Value.

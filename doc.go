@@ -14,6 +14,7 @@
 // [Dial] is the other end, with the same Conn and Events, and [Route] types both.
 //
 // github.com/coder/websocket does the handshakes of both ends and gives the words:
-// its options, StatusCode, MessageType and CloseError. Frames are read and written
-// by this package.
+// its options, StatusCode, MessageType and CloseError. This package answers, reads and
+// writes frames, compresses (RFC 7692) and queues. In the browser (GOOS=js) the
+// browser's own WebSocket does that, and there is no server.
 package ws

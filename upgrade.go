@@ -28,18 +28,20 @@ var DefaultUpgrader = &Upgrader{}
 // Upgrader turns requests into connections. Its zero value is ready. It must
 // not be copied, nor its fields changed, after first use.
 type Upgrader struct {
-	// Engine is the engine's own options, which keep their meaning:
+	// Engine is the engine's own options, all of which have a meaning here:
 	//
-	//   - OriginPatterns: which other hosts' pages may connect (default: none). A page may
-	//     always connect to its own host; default ports are equal to none. An Origin of "null"
-	//     matches the pattern "null" alone, and an empty pattern matches nothing.
-	//     InsecureSkipVerify lets every page connect.
-	//   - Subprotocols, of which the first that the client offered is chosen.
-	//   - CompressionMode (default: none) and CompressionThreshold, for permessage-deflate
-	//     (RFC 7692). The compressor is this package's, not the engine's: with context
-	//     takeover a connection holds up to 12 KiB for what it sent and 40 KiB for what it got.
-	//   - OnPingReceived and OnPongReceived run on the callbacks' goroutine, with
-	//     Conn.Context, and must not block; a ping that OnPingReceived is false for gets no pong.
+	//   - OriginPatterns: which other hosts' pages may connect; default: none. A page may
+	//     always connect to its own host; default ports are equal to none. An Origin of
+	//     "null" matches the pattern "null" alone, and an empty pattern matches nothing.
+	//   - InsecureSkipVerify: pages of any host may connect.
+	//   - Subprotocols: the first of them that the client offers is chosen, unless the
+	//     Factory chooses.
+	//   - CompressionMode: default: no compression (RFC 7692). With CompressionContextTakeover
+	//     a connection holds up to 52 KiB between messages, with CompressionNoContextTakeover nothing.
+	//   - CompressionThreshold: from which length on messages are compressed; 0: of 128
+	//     bytes, without context takeover 512.
+	//   - OnPingReceived and OnPongReceived: called between callbacks, on their goroutine,
+	//     with the connection's Context. The payload is valid until they return.
 	Engine websocket.AcceptOptions
 
 	// CheckOrigin reports whether the page that a request comes from may
@@ -300,7 +302,7 @@ func (u *Upgrader) all(refused bool) (conns []*Conn) {
 // for no callback, and returns ctx's error. It may be called again, but not from a
 // callback. An Upgrader that was shut down stays so.
 //
-// Call it before [http.Server.Shutdown], which knows nothing of hijacked connections.
+// Call it before [http.Server.Shutdown], which knows nothing of WebSockets.
 func (u *Upgrader) Shutdown(ctx context.Context) error {
 	u.mu.Lock()
 	if !u.shut {

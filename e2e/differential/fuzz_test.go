@@ -227,7 +227,7 @@ func sent(out []byte) (code int, err error) {
 
 // FuzzFrames gives the same bytes, cut at places that the case fixes, to ws and to other servers. Each
 // must deliver the messages and end with the code that the RFCs want (judge), but for what its
-// exceptions explain.
+// exceptions explain. With -short only ws is judged.
 func FuzzFrames(f *testing.F) {
 	for _, in := range seeds() {
 		for flags := range byte(4) {
@@ -246,6 +246,9 @@ func FuzzFrames(f *testing.F) {
 			t.Fatalf("ws panicked: %v", panicked)
 		}
 		compare(t, "ws", got, want, wsExceptions)
+		if testing.Short() { // others' faults that nobody has met yet are no failure of ours
+			return
+		}
 		if got, panicked := run(t, "gws", gwsServer, in, s); panicked == nil { // as it does at lengths with the top bit
 			compare(t, "gws", got, want, gwsExceptions)
 		}

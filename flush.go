@@ -94,7 +94,7 @@ func (o *outbox) sendDirect(b0 byte, p []byte) {
 	}
 	o.size += n
 	f := o.pop()
-	o.writing = true
+	o.writing, o.clock.moved = true, o.now()
 	o.mu.Unlock()
 	head, written := f.b[f.off:], 0
 	var err error

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -424,4 +425,50 @@ func TestMask(t *testing.T) {
 			}
 		}
 	}
+}
+
+// rawScript is a plain socket: what is written to it is taken, once during has returned.
+type rawScript struct {
+	syscall.RawConn
+	o      *outbox
+	during func()
+}
+
+func (r *rawScript) Write(func(uintptr) bool) error {
+	if r.during != nil {
+		r.during()
+	}
+	r.o.sent, r.o.sendErr = len(r.o.a)+len(r.o.b), nil
+	return nil
+}
+
+func (r *rawScript) Read(f func(uintptr) bool) error {
+	f(0)
+	return nil
+}
+
+func (r *rawScript) Control(func(uintptr)) error { return nil } // it doesn't tell
+
+func newRawScript(o *outbox, l Limits) *rawScript {
+	l = l.withDefaults()
+	o.init(&script{}, false, &l, func(error) {})
+	r := &rawScript{o: o}
+	o.raw, o.under = r, r
+	return r
+}
+
+func TestOutbox_S3_a_tick_while_a_message_is_written_directly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o outbox
+		r := newRawScript(&o, Limits{PingInterval: -1})
+		time.Sleep(time.Minute) // nothing was sent in it
+		r.during = o.tick
+		if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom); err != nil {
+			t.Error(err)
+		}
+		if why := o.dropped(); why != nil {
+			t.Errorf("dropped: %v", why)
+		}
+		o.end()
+	})
 }

@@ -114,6 +114,7 @@ func (o *outbox) send(fs []outgoing, full admission) error {
 	for i := range fs {
 		n += len(fs[i].p)
 	}
+	o.replied()
 	switch {
 	case n < large:
 		for i := range fs {
@@ -296,6 +297,7 @@ func (o *outbox) pong(p []byte, more bool) {
 	case o.writing:
 		o.late, o.isLate = append(o.late[:0], p...), true
 	default:
+		o.replied()
 		o.frame(fin|opPong, p)
 		o.kick()
 	}
@@ -322,6 +324,7 @@ func (o *outbox) closeWith(p []byte) bool {
 	if o.closed.Load() {
 		return false
 	}
+	o.replied()
 	o.frame(fin|opClose, p)
 	o.closed.Store(true)
 	o.wake()
@@ -356,13 +359,19 @@ func (o *outbox) urgent(n int) bool {
 	case s > 0 || s == outside || o.size+n > batch:
 		return true
 	case s < between:
+		return s == o.turn && o.replies == 1 && !o.several
+	}
+	return false
+}
+
+// replied counts what is about to be queued, if it is in a callback for the last of the input.
+func (o *outbox) replied() {
+	if s := o.state.Load(); outside < s && s < between {
 		if s != o.turn {
 			o.turn, o.several, o.replies = s, o.replies > 1, 0
 		}
 		o.replies++
-		return o.replies == 1 && !o.several
 	}
-	return false
 }
 
 // kick sees to it that what has been queued leaves in time.

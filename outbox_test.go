@@ -472,3 +472,26 @@ func TestOutbox_S3_a_tick_while_a_message_is_written_directly(t *testing.T) {
 		o.end()
 	})
 }
+
+func TestOutbox_S2_one_large_reply_after_several(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o outbox
+		newRawScript(&o, Limits{PingInterval: -1})
+		reply := func() {
+			if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom); err != nil {
+				t.Error(err)
+			}
+		}
+		for turn, replies := range []int{2, 1, 1} {
+			o.callback(false)
+			for range replies {
+				reply()
+			}
+			if held := o.buffered(); turn == 2 && held > 0 {
+				t.Errorf("%d bytes are held, and the turn before had one reply", held)
+			}
+			o.idle()
+		}
+		o.end()
+	})
+}

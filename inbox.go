@@ -107,7 +107,9 @@ func (c *Conn) inputRaw(p []byte) (int, error) {
 	}
 	in.target, in.noWait, in.full = p, in.full, false
 	for {
-		if !in.noWait {
+		if in.noWait {
+			c.out.state.Store(parsing)
+		} else {
 			c.out.idle()
 		}
 		// Neither callbacks nor locks in there: the socket's Close waits for it.

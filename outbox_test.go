@@ -495,3 +495,29 @@ func TestOutbox_S2_one_large_reply_after_several(t *testing.T) {
 		o.end()
 	})
 }
+
+func TestOutbox_S4_the_close_clock_under_a_flood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Conn{}
+		r := newRawScript(&c.out, Limits{PingInterval: -1})
+		in := &c.in
+		in.raw, in.full = r, true
+		in.readFD = func(uintptr) bool { // there is always more at hand
+			in.buf = nil
+			in.got, in.readErr = len(in.room(readBuffer)), nil
+			return true
+		}
+		c.out.callback(true) // of the last message
+		c.out.close(1000, "")
+		for range 6 {
+			if _, err := c.input(nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if why := c.out.dropped(); why != errNoClose {
+			t.Errorf("6 s after the Close frame: %v", why)
+		}
+		c.out.end()
+	})
+}

@@ -24,6 +24,7 @@ import (
 func TestLife(t *testing.T) {
 	testDefaultLog(t)
 	t.Run("Closing", testClosing)
+	t.Run("Closing", testClosingInOnError)
 	t.Run("Context", testContextUnderACallback)
 	t.Run("Pings", testPingsUnderACallback)
 	t.Run("Returned", testReturned)
@@ -82,6 +83,28 @@ func testClosing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// testClosingInOnError: the peer answers the Close frame of a fault while OnError works.
+func testClosingInOnError(t *testing.T) {
+	bubble(t, "S4_OnError_that_works_for_a_minute", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnError: func(*ws.Conn, error) { pass(time.Minute) }}))
+		w.send(fText, "\xff")
+		w.expect(fClose, closing(1007, "invalid data"))
+		var peer sync.WaitGroup
+		defer peer.Wait()
+		peer.Go(func() { // it is read when OnError has returned
+			w.Conn.Write(frame(fClose, closing(1007, "invalid data")))
+			io.Copy(io.Discard, w.br)
+		})
+		<-r.done
+		if !r.end.WasClean || r.end.Code != 1007 {
+			t.Errorf("%+v", r.end)
+		}
+		w.Close()
+		r.wait(t, u)
+	})
 }
 
 // waits is a callback that waits for its connection's Context, and passes on its cause: nil if it did not end.

@@ -157,7 +157,9 @@ func (c *Conn) fail(code websocket.StatusCode, err error) {
 	}
 	c.fault = err
 	if c.ev.OnError != nil {
+		c.out.callback(c.in.more())
 		c.safelyLast(func() { c.ev.OnError(c, err) })
+		c.out.worked()
 	} else if c.owner != nil {
 		c.owner.report(c.req, err)
 	}

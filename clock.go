@@ -58,6 +58,9 @@ func (w *watchdog) within(o *outbox, d time.Duration) {
 // progress is called when somebody begins to write with waiting.
 func (w *watchdog) progress(o *outbox) {
 	w.moved = o.now()
+	if unsent, ok := o.unsent(); ok {
+		w.taken = o.stats.WireOut - int64(unsent)
+	}
 	w.within(o, o.limits.WriteTimeout)
 }
 

@@ -26,7 +26,7 @@ func (o *outbox) flush() {
 	if f := o.head; o.raw != nil || o.fits(f) {
 		n, err := o.writeNow(f.b[f.off:])
 		if err != nil {
-			o.die(err)
+			o.die()
 			return
 		}
 		f.off += n
@@ -119,7 +119,7 @@ func (o *outbox) sendDirect(b0 byte, p []byte) {
 	}
 	switch {
 	case err != nil:
-		o.die(err)
+		o.die()
 	case o.head != nil:
 		o.handOver()
 	default:
@@ -161,7 +161,7 @@ func (o *outbox) drain() {
 		f.free()
 		o.mu.Lock()
 		if err != nil {
-			o.die(err)
+			o.die()
 		}
 	}
 	o.writing = false
@@ -231,9 +231,9 @@ func (o *outbox) write(a, b []byte, wait bool) (int, error) {
 }
 
 // die is called when a write has failed. The peer's Close frame may still be there to be read.
-func (o *outbox) die(err error) {
+func (o *outbox) die() {
 	if !o.dead {
-		o.dead, o.writeErr = true, err
+		o.dead = true
 		o.closed.Store(true)
 		o.clock.closeWritten(o)
 		if s := o.state.Load(); s < 0 && s != outside {

@@ -206,13 +206,17 @@ func (c *Conn) frame() error {
 func (c *Conn) control(op byte, p []byte) error {
 	switch op {
 	case opPing:
-		if c.onPing == nil || c.onPing(c.ctx, p) {
+		wanted := true
+		if c.onPing != nil {
+			c.hook(func() { wanted = c.onPing(c.ctx, p) })
+		}
+		if wanted {
 			c.out.pong(p, c.in.more())
 		}
 	case opPong:
 		c.out.ponged(p)
 		if c.onPong != nil {
-			c.onPong(c.ctx, p)
+			c.hook(func() { c.onPong(c.ctx, p) })
 		}
 	case opClose:
 		ce, err := parseClose(p)
@@ -227,6 +231,13 @@ func (c *Conn) control(op byte, p []byte) error {
 		return ce
 	}
 	return nil
+}
+
+// hook calls a hook of the engine's options, as a callback: its time is not the peer's.
+func (c *Conn) hook(f func()) {
+	c.out.callback(c.in.more())
+	f()
+	c.out.worked()
 }
 
 // payload returns a piece of the message under way, unmasked and in buf, and errEnd at its end.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -408,4 +409,71 @@ func testDefaultLog(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestHooks: the engine's hooks for pings and pongs are called, on either end.
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	bubble(t, "OnPingReceived_decides_about_the_pong", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		u.Engine.OnPingReceived = func(ctx context.Context, p []byte) bool { return ctx.Err() == nil && string(p) != "no" }
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnMessage: echo}))
+		w.send(fPing, "no")
+		w.send(fPing, "yes")
+		w.expect(fPong, "yes")
+		w.send(fText, "x")
+		w.expect(fText, "x")
+		w.Close()
+		r.wait(t, u)
+	})
+	bubble(t, "OnPongReceived_gets_the_payload", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		got := make(chan string, 1)
+		u.Engine.OnPongReceived = func(_ context.Context, p []byte) { got <- string(p) }
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+		w.send(fPong, "unasked")
+		if p := receive(t, got); p != "unasked" {
+			t.Errorf("OnPongReceived got %q", p)
+		}
+		w.Close()
+		r.wait(t, u)
+	})
+	bubble(t, "K1_a_hook_that_takes_a_minute_is_not_held_against_the_peer", func(t *testing.T) {
+		u, r := &ws.Upgrader{}, newRecord()
+		u.Engine.OnPingReceived = func(context.Context, []byte) bool { pass(time.Minute); return true }
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+		got := w.collect()
+		w.send(fPing, "slow")
+		pass(time.Minute)
+		synctest.Wait()
+		if all := drain(got); len(all) == 0 || all[len(all)-1] != "\x8aslow" {
+			t.Errorf("%q", all)
+		}
+		if r.conn.ReadyState() != ws.Open {
+			t.Errorf("the peer was dropped: %v", r.err)
+		}
+		w.Close()
+		r.wait(t, u)
+	})
+	t.Run("when_dialling", func(t *testing.T) {
+		t.Parallel()
+		u := &ws.Upgrader{}
+		pinged := make(chan string, 1)
+		opts := &ws.DialOptions{Handler: u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			return ws.Events{OnOpen: func(c *ws.Conn) error {
+				go c.Ping(c.Context())
+				return nil
+			}}, nil
+		})}
+		opts.Engine.OnPingReceived = func(_ context.Context, p []byte) bool { pinged <- string(p); return true }
+		c, err := ws.Dial(t.Context(), "ws://test/", ws.Events{}, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := receive(t, pinged); p == "" {
+			t.Error("a Ping without a payload of its own")
+		}
+		c.Close(1000, "")
+		<-c.Context().Done()
+	})
 }

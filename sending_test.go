@@ -572,19 +572,18 @@ func testOddConns(t *testing.T) {
 	t.Run("S1_a_descriptor_that_blocks", func(t *testing.T) {
 		t.Parallel()
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
-		heard := make(chan struct{})
-		l := link{tail: frame(fText, "x"), server: func(c net.Conn) net.Conn {
-			f, err := c.(*net.TCPConn).File()
+		ready := make(chan struct{})
+		// Not before the upgrade: net/http itself can't interrupt its read of such a descriptor.
+		w := link{}.open(t, u, r.of(ws.Events{OnOpen: func(c *ws.Conn) error {
+			defer close(ready)
+			f, err := c.NetConn().(*net.TCPConn).File()
 			if err != nil {
-				t.Error(err)
-				return c
+				return err
 			}
 			f.Fd() // which makes c's descriptor block as well
-			f.Close()
-			return c
-		}}
-		w := l.open(t, u, r.of(ws.Events{OnMessage: func(*ws.Conn, ws.Message) error { close(heard); return nil }}))
-		receive(t, heard)
+			return f.Close()
+		}}))
+		receive(t, ready)
 		full := make(chan error, 1)
 		go func() {
 			var err error

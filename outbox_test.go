@@ -461,7 +461,7 @@ func TestOutbox_S3_a_tick_while_a_message_is_written_directly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o outbox
 		r := newRawScript(&o, Limits{PingInterval: -1})
-		time.Sleep(time.Minute) // nothing was sent in it
+		<-time.After(time.Minute) // nothing was sent in it
 		r.during = o.tick
 		if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom); err != nil {
 			t.Error(err)
@@ -513,7 +513,7 @@ func TestOutbox_S4_the_close_clock_under_a_flood(t *testing.T) {
 			if _, err := c.input(nil); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if why := c.out.dropped(); why != errNoClose {
 			t.Errorf("6 s after the Close frame: %v", why)

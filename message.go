@@ -164,7 +164,7 @@ func (c *Conn) inflated(text bool) (_ []byte, err error) {
 	for {
 		if len(b) == cap(b) {
 			hold.b = b
-			hold = hold.grown(1)
+			hold = hold.grown(max(1, wholeFrame-len(b)))
 			b = hold.b
 		}
 		n, err := d.read(b[len(b):cap(b)])

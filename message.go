@@ -152,7 +152,7 @@ func (c *Conn) enlarge(b []byte, hold *buffer) ([]byte, *buffer) {
 
 // inflated reads a compressed message.
 func (c *Conn) inflated(text bool) (_ []byte, err error) {
-	d, hold, utf := c.in.inflate, getBuffer(minBuffer), utf8Checker{}
+	d, hold, utf := c.in.inflate, getBuffer(1), utf8Checker{}
 	b := hold.b
 	d.begin(c.pieces)
 	defer func() {

@@ -58,7 +58,6 @@ type outbox struct {
 	size       int        // bytes that were sent and not yet written
 	writing    bool       // somebody writes outside of the mutex, with what send, a and b hold
 	dead       bool       // nothing can be written any more
-	writeErr   error      // that made it so
 	why        error      // of drop
 	hint       int        // size of the last that was written
 	turn       int64      // the state in which replies were counted

@@ -107,6 +107,10 @@ var errJudged = errors.New("ws: the handshake is good")
 
 // judge lets the engine say whether the handshake is good, and then judges its body and its Origin.
 func (h *handshake) judge() *HandshakeError {
+	if h.r.ProtoMajor != 1 && h.r.Header[":protocol"] != nil {
+		return refuse(http.StatusNotImplemented,
+			errors.New("this handshake came over HTTP/2, which works behind ws.Guard alone: wrap the server's outermost handler with it"))
+	}
 	opts, rec := h.u.Engine, recorder{header: make(http.Header)}
 	opts.CompressionMode = websocket.CompressionDisabled // ours
 	opts.InsecureSkipVerify = true                       // ours, below

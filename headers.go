@@ -47,6 +47,10 @@ func Guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if isHTTP2Handshake(r) {
+			serveHTTP2(w, next, r)
+			return
+		}
 		serveGuarded(w, next, r)
 	})
 }

@@ -232,6 +232,7 @@ func newHTTP2Conn(w *http2Writer) *http2Conn {
 		c.remote = net.TCPAddrFromAddrPort(a)
 	}
 	c.changed.L = &c.mu
+	c.read, c.write = deadline{wake: c.wake}, deadline{wake: c.wake}
 	return c
 }
 
@@ -360,11 +361,12 @@ func (c *http2Conn) Close() error {
 		return net.ErrClosed
 	}
 	c.isClosed = true
+	c.read.set(time.Time{})
+	c.write.set(time.Time{})
 	c.reset()
 	close(c.closed)
 	c.mu.Unlock()
-	c.read.set(time.Time{}, &c.mu, c.wake)
-	c.write.set(time.Time{}, &c.mu, c.wake)
+	c.wake()
 	return nil
 }
 
@@ -412,13 +414,15 @@ func (c *http2Conn) SetReadDeadline(t time.Time) error  { return c.set(&c.read, 
 func (c *http2Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.write, t) }
 
 func (c *http2Conn) set(d *deadline, t time.Time) error {
-	select {
-	case <-c.closed:
+	c.mu.Lock()
+	if c.isClosed {
+		c.mu.Unlock()
 		return net.ErrClosed
-	default:
-		d.set(t, &c.mu, c.wake)
-		return nil
 	}
+	d.set(t)
+	c.mu.Unlock()
+	c.wake()
+	return nil
 }
 
 // wake makes a Read look again, and ends a Write that is late.

@@ -40,6 +40,7 @@ func Stream(serve func(c net.Conn)) Events {
 		OnOpen: func(c *Conn) error {
 			s := &stream{conn: c, done: make(chan struct{})}
 			s.changed.L = &s.mu
+			s.read, s.write = deadline{wake: s.wake}, deadline{wake: s.wake}
 			streams.Store(c, s)
 			go s.run(serve)
 			return nil
@@ -240,17 +241,15 @@ func (a browserAddr) String() string { return string(a) }
 
 // deadline is when Read or Write fails. Its timer only wakes those that wait.
 type deadline struct {
+	wake  func()
 	at    time.Time // by the timer's clock; zero: never
 	timer *time.Timer
 }
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// set is called without mu, which protects d. wake makes those that wait look again.
-func (d *deadline) set(t time.Time, mu *sync.Mutex, wake func()) {
-	defer wake()
-	mu.Lock()
-	defer mu.Unlock()
+// set is called with the mutex held that protects d, and wake after it, without.
+func (d *deadline) set(t time.Time) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
@@ -260,7 +259,7 @@ func (d *deadline) set(t time.Time, mu *sync.Mutex, wake func()) {
 	left := time.Until(t)
 	d.at = time.Now().Add(left)
 	if d.timer == nil {
-		d.timer = time.AfterFunc(left, wake)
+		d.timer = time.AfterFunc(left, d.wake)
 	} else {
 		d.timer.Reset(left)
 	}
@@ -275,6 +274,9 @@ func (s *stream) SetDeadline(t time.Time) error {
 }
 
 func (s *stream) set(d *deadline, t time.Time) error {
-	d.set(t, &s.mu, s.wake)
+	s.mu.Lock()
+	d.set(t)
+	s.mu.Unlock()
+	s.wake()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -46,7 +47,7 @@ func Tagged(key string, types ...any) Codec {
 			panic(fmt.Sprintf("ws: Tagged can't take the type %T: %v has the same name", v, other))
 		}
 		c.byName[t.Name()] = reflect.TypeOf(v)
-		c.heads[t] = head{[]byte("{" + string(k) + `:"` + t.Name() + `"`), custom}
+		c.heads[t] = head{slices.Clip([]byte("{" + string(k) + `:"` + t.Name() + `"`)), custom}
 	}
 	return c
 }
@@ -94,7 +95,7 @@ type taggedCodec struct {
 
 // head is how messages of one type begin.
 type head struct {
-	b      []byte // without what follows the tag
+	b      []byte // up to the tag's value, without room for more
 	custom bool   // the type makes its JSON itself
 }
 
@@ -103,12 +104,11 @@ func (c *taggedCodec) Encode(v any) (Message, error) {
 	if !ok {
 		return Message{}, fmt.Errorf("ws: can't encode the message: %T is none of the types given to Tagged", v)
 	}
-	var b bytes.Buffer
-	b.Write(h.b)
+	b := appender(h.b)
 	if err := json.NewEncoder(&b).Encode(v); err != nil {
 		return Message{}, fmt.Errorf("ws: can't encode the message: %w", err)
 	}
-	p := b.Bytes()[:b.Len()-1] // Encode adds a line break
+	p := b[:len(b)-1] // Encode adds a line break
 	object := p[len(h.b):]
 	if object[0] != '{' {
 		return Message{}, fmt.Errorf("ws: can't encode the message: the %T is no object in JSON", v)
@@ -122,6 +122,14 @@ func (c *taggedCodec) Encode(v any) (Message, error) {
 		p = append(p[:len(h.b)], '}')
 	}
 	return Message{websocket.MessageText, p}, nil
+}
+
+// appender is an io.Writer that appends.
+type appender []byte
+
+func (a *appender) Write(p []byte) (int, error) {
+	*a = append(*a, p...)
+	return len(p), nil
 }
 
 func (c *taggedCodec) Decode(m Message, v any) error {

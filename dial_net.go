@@ -78,6 +78,20 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 	return nil
 }
 
+// handshakeTimeout bounds an attempt of Redial's.
+func (o *DialOptions) handshakeTimeout() time.Duration {
+	client := cmp.Or(o.Engine.HTTPClient, http.DefaultClient)
+	return cmp.Or(client.Timeout, 10*time.Second)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 func tenRedirects(_ *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")

@@ -104,12 +104,12 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 func (o *DialOptions) handshakeTimeout() time.Duration { return 10 * time.Second }
 
 // pause waits for d, until ctx ends, or until the browser is online again.
-func pause(ctx context.Context, d time.Duration) {
-	online := make(chan struct{}, 1)
+func pause(ctx context.Context, d time.Duration) (online bool) {
+	signal := make(chan struct{}, 1)
 	if global := js.Global(); global.Get("addEventListener").Type() == js.TypeFunction { // Node has none
 		f := js.FuncOf(func(js.Value, []js.Value) any {
 			select {
-			case online <- struct{}{}:
+			case signal <- struct{}{}:
 			default:
 			}
 			return nil
@@ -120,9 +120,11 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-online:
+	case <-signal:
+		return true
 	case <-time.After(d):
 	}
+	return false
 }
 
 func messageOf(data js.Value) Message {

@@ -84,12 +84,13 @@ func (o *DialOptions) handshakeTimeout() time.Duration {
 	return cmp.Or(client.Timeout, 10*time.Second)
 }
 
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
+// pause waits for d, or until ctx ends. Only a browser tells that it is online again.
+func pause(ctx context.Context, d time.Duration) (online bool) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
+	return false
 }
 
 func tenRedirects(_ *http.Request, via []*http.Request) error {

@@ -73,7 +73,7 @@ func DefaultAfter(e CloseEvent, err *HandshakeError) bool {
 // Redial, which returns after OnClose. Conn.Close ends it if After says no to its code, whatever
 // the peer answers. A handshake may take 10 s, or the Timeout of the options' HTTPClient.
 //
-// In the browser the wait ends when the browser is online again.
+// In the browser a wait also ends when the browser is online again, and the waits begin anew.
 func Redial(ctx context.Context, rawURL string, f func() (Events, *DialOptions, error), r *Retry) error {
 	return redial(ctx, r, f, func(ctx context.Context, ev Events, opts *DialOptions) (*Conn, error) {
 		return dialURL(ctx, rawURL, ev, opts)
@@ -126,7 +126,9 @@ func redial[E any](ctx context.Context, r *Retry, f func() (E, *DialOptions, err
 		if r.Waiting != nil {
 			r.Waiting(d, e, err)
 		}
-		pause(ctx, d)
+		if online := pause(ctx, d); online {
+			next = first
+		}
 	}
 	return ctx.Err()
 }

@@ -261,7 +261,9 @@ function connect(path, codec, o) {
 			if (data) safely(() => receive(data));
 		};
 		socket.onclose = ended;
-		socket.onerror = () => {}; // onclose follows
+		socket.onerror = () => {
+			if (mine === turn) lost(""); // Node's WebSocket may not call onclose then
+		};
 	}
 
 	/** @type {(data: string | ArrayBuffer) => void} */

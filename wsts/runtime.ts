@@ -238,7 +238,9 @@ function connect<In, Out>(path: string, codec: Codec<In, Out>, o: Settings<In, O
 			if (data) safely(() => receive(data));
 		};
 		socket.onclose = ended;
-		socket.onerror = () => {}; // onclose follows
+		socket.onerror = () => {
+			if (mine === turn) lost(""); // Node's WebSocket may not call onclose then
+		};
 	}
 
 	function receive(data: string | ArrayBuffer): void {

@@ -103,7 +103,8 @@
  * later one. Throws if v can't be encoded.
  * @property {(code?: number, reason?: string) => void} close Ends the connection for good. No message comes after it.
  * code is 1000 or 3000 to 4999, reason has at most 123 bytes; an open connection throws for others. Default: 1000.
- * @property {() => void} retryNow Ends the current wait, if there is one, and tries now.
+ * @property {() => void} retryNow Ends the current wait, if there is one: tries now, and if that fails waits as at
+ * first. The event online does so too.
  * @property {Promise<Closed>} done Resolves when the connection has ended for good: nothing of it is left then.
  */
 
@@ -222,7 +223,7 @@ function connect(path, codec, o) {
 		turn++;
 		clearTimeout(timer);
 		waiting = false;
-		page.removeEventListener?.("online", attempt);
+		page.removeEventListener?.("online", retryNow);
 		if (!socket) return;
 		socket.onopen = socket.onmessage = socket.onclose = null;
 		socket.close();
@@ -313,8 +314,14 @@ function connect(path, codec, o) {
 		e.retryIn = wait * (1 - Math.random() / 2);
 		waiting = true;
 		after(e.retryIn, attempt);
-		page.addEventListener?.("online", attempt);
+		page.addEventListener?.("online", retryNow);
 		safely(() => o.onClose?.(e));
+	}
+
+	function retryNow() {
+		if (!waiting) return;
+		failures = 0;
+		attempt();
 	}
 
 	function abort() {
@@ -344,9 +351,7 @@ function connect(path, codec, o) {
 			if (connected) after(timeout, late);
 			else ended({ code, reason, wasClean: true });
 		},
-		retryNow() {
-			if (waiting) attempt();
-		},
+		retryNow,
 		done,
 	};
 	signal?.addEventListener("abort", abort);

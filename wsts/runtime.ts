@@ -108,7 +108,7 @@ export interface Connection<In> {
 	 * 123 bytes; an open connection throws for others. Default: 1000.
 	 */
 	close(code?: number, reason?: string): void;
-	/** Ends the current wait, if there is one, and tries now. */
+	/** Ends the current wait, if there is one: tries now, and if that fails waits as at first. The event online does so too. */
 	retryNow(): void;
 	/** Resolves when the connection has ended for good: nothing of it is left then. */
 	readonly done: Promise<Closed>;
@@ -199,7 +199,7 @@ function connect<In, Out>(path: string, codec: Codec<In, Out>, o: Settings<In, O
 		turn++;
 		clearTimeout(timer);
 		waiting = false;
-		page.removeEventListener?.("online", attempt);
+		page.removeEventListener?.("online", retryNow);
 		if (!socket) return;
 		socket.onopen = socket.onmessage = socket.onclose = null;
 		socket.close();
@@ -284,8 +284,14 @@ function connect<In, Out>(path: string, codec: Codec<In, Out>, o: Settings<In, O
 		e.retryIn = wait * (1 - Math.random() / 2);
 		waiting = true;
 		after(e.retryIn, attempt);
-		page.addEventListener?.("online", attempt);
+		page.addEventListener?.("online", retryNow);
 		safely(() => o.onClose?.(e));
+	}
+
+	function retryNow(): void {
+		if (!waiting) return;
+		failures = 0;
+		attempt();
 	}
 
 	function abort(): void {
@@ -314,9 +320,7 @@ function connect<In, Out>(path: string, codec: Codec<In, Out>, o: Settings<In, O
 			if (connected) after(timeout, late);
 			else ended({ code, reason, wasClean: true });
 		},
-		retryNow() {
-			if (waiting) attempt();
-		},
+		retryNow,
 		done,
 	};
 	signal?.addEventListener("abort", abort);

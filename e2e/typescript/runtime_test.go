@@ -288,9 +288,16 @@ window.run = (name, base) => run(name, { base, origin: true, control: async (wha
 // outage takes the page's network away, restarts the server, and gives the network back once the page waits.
 func outage(tab context.Context, s *server) error {
 	offline := func(yes bool) error {
+		// The rule comes first: it takes effect some time after the answer.
 		if _, err := chromedp.Call(tab, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
 			MatchedNetworkConditions: []*network.Conditions{{Offline: yes, DownloadThroughput: -1, UploadThroughput: -1}},
 		}); err != nil {
+			return err
+		}
+		if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](fmt.Sprintf(`new Promise(resolve => {
+			const check = () => fetch("/").then(() => false, () => true).then(failed => failed === %t ? resolve(true) : check())
+			check()
+		})`, yes), chromedp.EvalAwaitPromise)); err != nil {
 			return err
 		}
 		_, err := chromedp.Call(tab, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: yes, DownloadThroughput: -1, UploadThroughput: -1})

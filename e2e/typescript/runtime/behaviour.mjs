@@ -277,6 +277,7 @@ test("online and retryNow end a wait, and only a wait", async () => {
 	assert.equal(sockets.length, 2);
 	assert.equal(listeners, 0);
 	await sockets[1].end();
+	assert.equal(clock.next, 500); // not 1000: what failed before says nothing about a new network
 	c.retryNow();
 	c.retryNow();
 	await settle();

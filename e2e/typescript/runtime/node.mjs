@@ -4,6 +4,7 @@ const { run } = await import(module);
 const world = {
 	base,
 	origin: ws !== "",
+	sockets: () => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length,
 	async control(what) {
 		const response = await fetch(`${control}?do=${what}`, { method: "POST" });
 		if (!response.ok) throw new Error(await response.text());

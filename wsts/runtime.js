@@ -199,7 +199,7 @@ function connect(path, codec, o) {
 	let timer;
 	let turn = 0; // grows when an attempt begins and when it ends
 	let waiting = false;
-	let final = false; // no attempt comes any more
+	let final = false; // close was called: no attempt comes any more
 	let failures = 0; // in a row
 	let wait = 0; // the last one, before it was shortened
 	let opened = 0;
@@ -273,7 +273,7 @@ function connect(path, codec, o) {
 		try {
 			m = codec.decode(data);
 		} catch (error) {
-			return o.onInvalid ? o.onInvalid(data, error) : c.close(4007, "the message does not decode");
+			return o.onInvalid ? o.onInvalid(data, error) : c.close(4007, "invalid message");
 		}
 		o.onMessage?.(m, c);
 	}
@@ -306,7 +306,6 @@ function connect(path, codec, o) {
 		let again = !/^(100[0237-9]|1010|4)/.test(String(code));
 		if (!final) safely(() => (again = retry.after?.(e, again) ?? again));
 		if (final || !again || failures >= attempts) {
-			final = true;
 			signal?.removeEventListener("abort", abort);
 			return resolve(e);
 		}

@@ -99,7 +99,7 @@ type Conn struct {
 	limits Limits
 
 	subprotocol string
-	closedWith  atomic.Int32 // the code of our Close frame, if it came before the peer's
+	sentCode    atomic.Int32 // the code of our Close frame, if it came before the peer's
 
 	// The following belong to the goroutine of run.
 	stop  error      // what ended the stream
@@ -197,17 +197,17 @@ func (c *Conn) Close(code websocket.StatusCode, reason string) error {
 	if err := checkClose(code, reason); err != nil {
 		return err
 	}
-	if !c.closeWith(code, reason) {
+	if !c.sendClose(code, reason) {
 		return errClosed
 	}
 	return nil
 }
 
-// closeWith closes, if neither end has yet.
-func (c *Conn) closeWith(code websocket.StatusCode, reason string) bool {
+// sendClose closes, if neither end has yet.
+func (c *Conn) sendClose(code websocket.StatusCode, reason string) bool {
 	first := c.out.close(code, reason)
 	if first {
-		c.closedWith.Store(int32(code))
+		c.sentCode.Store(int32(code))
 	}
 	return first
 }

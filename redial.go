@@ -160,7 +160,7 @@ func once[E any](ctx context.Context, f func() (E, *DialOptions, error), dial fu
 	defer context.AfterFunc(ctx, func() { c.Close(websocket.StatusNormalClosure, "") })()
 	c.run()
 	e = c.end
-	if code := c.closedWith.Load(); code != 0 {
+	if code := c.sentCode.Load(); code != 0 {
 		e.Code = websocket.StatusCode(code)
 	}
 	return e, time.Since(begin), nil

@@ -3,6 +3,7 @@
 package ws_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,6 +164,50 @@ func TestTaggedDecode(t *testing.T) {
 			t.Errorf("an error of %d bytes", len(err.Error()))
 		}
 	})
+}
+
+// FuzzTagged compares with what encoding/json's tokens say of the same bytes.
+func FuzzTagged(f *testing.F) {
+	for _, s := range []string{`{"type":"move","X":1}`, `{"a":[{"type":1}],"\u0074ype":"say","b":"\\\""}`, `{"type":"move","type":"say"}`, `["type"]`, `{"":{}}`} {
+		f.Add([]byte(s))
+	}
+	codec := ws.Tagged("type", move{}, &say{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var want command
+		if name, n := tags(data); n == 1 && name == "move" {
+			var v move
+			if json.Unmarshal(data, &v) == nil {
+				want = v
+			}
+		} else if v := (say{}); n == 1 && name == "say" && json.Unmarshal(data, &v) == nil {
+			want = &v
+		}
+		var got command
+		if err := codec.Decode(ws.Binary(data), &got); (err == nil) != (want != nil) || !reflect.DeepEqual(got, want) {
+			t.Errorf("D4: %q: got %#v, %v; want %#v", data, got, err, want)
+		}
+	})
+}
+
+// tags returns the value of the member "type", and how many there are.
+func tags(data []byte) (name any, n int) {
+	if !json.Valid(data) {
+		return nil, 0
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if first, _ := dec.Token(); first != json.Delim('{') {
+		return nil, 0
+	}
+	for dec.More() {
+		key, _ := dec.Token()
+		var v any
+		dec.Decode(&v)
+		if key == "type" {
+			name = v
+			n++
+		}
+	}
+	return name, n
 }
 
 func TestTaggedEncode(t *testing.T) {

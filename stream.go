@@ -246,6 +246,26 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
+// set is called without mu, which protects d. wake makes those that wait look again.
+func (d *deadline) set(t time.Time, mu *sync.Mutex, wake func()) {
+	defer wake()
+	mu.Lock()
+	defer mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	if d.at = t; t.IsZero() {
+		return
+	}
+	left := time.Until(t)
+	d.at = time.Now().Add(left)
+	if d.timer == nil {
+		d.timer = time.AfterFunc(left, wake)
+	} else {
+		d.timer.Reset(left)
+	}
+}
+
 func (s *stream) SetReadDeadline(t time.Time) error  { return s.set(&s.read, t) }
 func (s *stream) SetWriteDeadline(t time.Time) error { return s.set(&s.write, t) }
 
@@ -255,21 +275,6 @@ func (s *stream) SetDeadline(t time.Time) error {
 }
 
 func (s *stream) set(d *deadline, t time.Time) error {
-	defer s.wake()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	if d.at = t; t.IsZero() {
-		return nil
-	}
-	left := time.Until(t)
-	d.at = time.Now().Add(left)
-	if d.timer == nil {
-		d.timer = time.AfterFunc(left, s.wake)
-	} else {
-		d.timer.Reset(left)
-	}
+	d.set(t, &s.mu, s.wake)
 	return nil
 }

@@ -24,7 +24,8 @@ type Retry struct {
 	First, Max time.Duration
 
 	// After says whether to come back after this end. For an attempt that failed err says
-	// why, and e.Code is 1006. nil: [DefaultAfter].
+	// why, and e.Code is 1006. If our Close frame came first, e.Code is what that had.
+	// nil: [DefaultAfter].
 	After func(e CloseEvent, err *HandshakeError) bool
 
 	// Waiting is called before each wait, with its length and what After got;

@@ -480,7 +480,7 @@ func TestRedialServer(t *testing.T) {
 		<-opened
 		cancel()
 		<-returned
-		r.within(t, doubling[:len(r.waits)]...)
+		r.within(t, doubling[:min(len(r.waits), len(doubling))]...)
 		if len(r.waits) < 4 || r.ends[0].Code != 1001 || r.errs[0] != nil || r.errs[1].(*ws.HandshakeError).Status != 503 {
 			t.Errorf("Waiting got %+v, %v", r.ends, r.errs)
 		}

@@ -150,7 +150,7 @@ func (c *Conn) failed(err error) {
 
 // fail closes the connection because of a fault, the first of which is reported.
 func (c *Conn) fail(code websocket.StatusCode, err error) {
-	c.out.close(code, closeReason(code))
+	c.sendClose(code, closeReason(code))
 	if c.fault != nil {
 		return
 	}

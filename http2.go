@@ -243,17 +243,24 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
+		var from io.Reader
 		switch {
 		case c.isClosed:
 			return 0, net.ErrClosed
 		case c.read.passed():
 			return 0, os.ErrDeadlineExceeded
 		case c.rest != nil:
-			return c.rest.Read(p)
+			from = c.rest
 		case c.ready:
-			c.ready = false
-			return c.w.r.Body.Read(p)
-		case !c.awaiting:
+			c.ready, from = false, c.w.r.Body
+		}
+		if from != nil {
+			n, err := from.Read(p)
+			if err == nil || !c.late {
+				return n, err
+			}
+			c.rest = failing{err} // our own doing: whoever wrote too late is to close
+		} else if !c.awaiting {
 			c.awaiting = true
 			go c.await()
 		}
@@ -323,10 +330,10 @@ func (c *http2Conn) beginWrite() error {
 	switch {
 	case c.isClosed:
 		return net.ErrClosed
-	case c.over:
-		return errHTTP2Over
 	case c.late, c.write.passed():
 		return os.ErrDeadlineExceeded
+	case c.over:
+		return errHTTP2Over
 	}
 	c.inWrite = true
 	return nil

@@ -186,10 +186,10 @@ func (g *generator) union(n *types.Named, doc string) (text, comment string) {
 	var values, meanings []string
 	for _, c := range g.enum(n) {
 		values = append(values, literal(c))
-		meanings = append(meanings, literal(c)+" "+c.Name())
+		meanings = append(meanings, literal(c)+": "+c.Name())
 	}
 	if n.Underlying().(*types.Basic).Info()&types.IsInteger != 0 {
-		doc = strings.TrimSpace(doc + "\n\n" + strings.Join(meanings, ", ") + ".")
+		doc = strings.TrimSpace(doc + "\n\n" + strings.Join(meanings, "\n"))
 	}
 	return strings.Join(values, " | "), doc
 }
@@ -198,7 +198,7 @@ func (g *generator) union(n *types.Named, doc string) (text, comment string) {
 func (g *generator) members(s *types.Struct, at place) []member {
 	list := []member{}
 	for _, f := range jsonFields(s) {
-		m := member{name: quoteName(f.name), doc: g.doc(f), optional: f.absent}
+		m := member{name: f.name, doc: g.doc(f), optional: f.absent}
 		e := g.field(f, place{at.path + "." + f.Name(), g.position(f), at.addr})
 		if f.tstype == "" && !f.quoted && wide(f.Type()) && e.text != "unknown" && !g.isEnum(f.Type()) {
 			m.doc = strings.TrimSpace(m.doc + "\n\nIt is exact up to 2**53: Go has more bits than JavaScript's numbers.")

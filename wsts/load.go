@@ -170,8 +170,9 @@ func (l *loader) errorf(p token.Position, format string, a ...any) error {
 type docIndex map[docKey]string
 
 type docKey struct {
-	line int
-	name string
+	line  int
+	name  string
+	field bool
 }
 
 // doc returns the comment of a declaration or a field, "" if it has none.
@@ -185,15 +186,16 @@ func (l *loader) doc(o types.Object) string {
 		}
 		l.docs[p.Filename] = index
 	}
-	return index[docKey{p.Line, o.Name()}]
+	v, ok := o.(*types.Var)
+	return index[docKey{p.Line, o.Name(), ok && v.IsField()}]
 }
 
 func indexDocs(fset *token.FileSet, f *ast.File) docIndex {
 	index := make(docIndex)
-	add := func(id *ast.Ident, groups ...*ast.CommentGroup) {
+	add := func(id *ast.Ident, field bool, groups ...*ast.CommentGroup) {
 		for _, g := range groups {
 			if text := strings.TrimSpace(g.Text()); text != "" {
-				index[docKey{fset.Position(id.Pos()).Line, id.Name}] = text
+				index[docKey{fset.Position(id.Pos()).Line, id.Name, field}] = text
 				return
 			}
 		}
@@ -208,19 +210,19 @@ func indexDocs(fset *token.FileSet, f *ast.File) docIndex {
 				}
 				switch s := s.(type) {
 				case *ast.TypeSpec:
-					add(s.Name, s.Doc, of, s.Comment)
+					add(s.Name, false, s.Doc, of, s.Comment)
 				case *ast.ValueSpec:
 					for _, id := range s.Names {
-						add(id, s.Doc, of, s.Comment)
+						add(id, false, s.Doc, of, s.Comment)
 					}
 				}
 			}
 		case *ast.Field:
 			for _, id := range n.Names {
-				add(id, n.Doc, n.Comment)
+				add(id, true, n.Doc, n.Comment)
 			}
 			if id := embedded(n.Type); n.Names == nil && id != nil {
-				add(id, n.Doc, n.Comment)
+				add(id, true, n.Doc, n.Comment)
 			}
 		}
 		return true

@@ -33,7 +33,7 @@ func (e expr) operand() string {
 }
 
 func (e expr) orNull() expr {
-	e.null = e.text != "unknown"
+	e.null = e.text != "unknown" && e.text != "null"
 	return e
 }
 
@@ -71,6 +71,9 @@ var known = map[string]string{
 	"math/big.Int":             "number",
 	"encoding/json.RawMessage": "unknown",
 }
+
+// notEnums are types with more values than constants.
+var notEnums = map[string]bool{"time.Duration": true, "io/fs.FileMode": true, statusCode: true}
 
 // typeName returns the import path and the name of a named type, "" for others.
 func typeName(t types.Type) string {
@@ -266,7 +269,7 @@ func (g *generator) enum(n *types.Named) []*types.Const {
 		return list
 	}
 	b, ok := n.Underlying().(*types.Basic)
-	if !ok || name == "" || name == "time.Duration" || name == "io/fs.FileMode" || b.Info()&(types.IsString|types.IsInteger) == 0 {
+	if !ok || name == "" || notEnums[name] || b.Info()&(types.IsString|types.IsInteger) == 0 {
 		return nil
 	}
 	list := g.constants(n)

@@ -15,15 +15,16 @@ type generator struct {
 	*loader
 	plainJS bool
 
-	names    map[string]string // of declarations, by id
-	reserved map[string]bool   // names that nothing here may have
-	used     map[string]bool   // names of what the file declares
-	params   map[string]bool   // names of type parameters
-	queue    []pending
-	enums    map[string][]*types.Const // by typeName
-	pointers map[types.Type]bool       // that are being followed
-	errs     []error
-	decls    []declaration
+	names      map[string]string         // of declarations, by id
+	reserved   map[string]bool           // names that nothing here may have
+	used       map[string]bool           // names of what the file declares
+	params     map[*types.TypeParam]bool // that are used
+	paramNames map[string]bool
+	queue      []pending
+	enums      map[string][]*types.Const // by typeName
+	pointers   map[types.Type]bool       // that are being followed
+	errs       []error
+	decls      []declaration
 }
 
 // pending is a type that has a name and needs its declaration.
@@ -55,14 +56,15 @@ func generate(dir string, patterns []string, plainJS bool) ([]byte, error) {
 		return nil, err
 	}
 	g := &generator{
-		loader:   l,
-		plainJS:  plainJS,
-		names:    make(map[string]string),
-		reserved: reserved(),
-		used:     make(map[string]bool),
-		params:   make(map[string]bool),
-		enums:    make(map[string][]*types.Const),
-		pointers: make(map[types.Type]bool),
+		loader:     l,
+		plainJS:    plainJS,
+		names:      make(map[string]string),
+		reserved:   reserved(),
+		used:       make(map[string]bool),
+		params:     make(map[*types.TypeParam]bool),
+		paramNames: make(map[string]bool),
+		enums:      make(map[string][]*types.Const),
+		pointers:   make(map[types.Type]bool),
 	}
 	var routes []*route
 	var paths []string
@@ -139,7 +141,7 @@ func (g *generator) named(n *types.Named, at place) string {
 
 // unique returns a name that is not taken yet: name, or with the package's before it, or with a number.
 func (g *generator) unique(name string, pkg *types.Package) string {
-	taken := func(s string) bool { return g.reserved[s] || g.used[s] || g.params[s] }
+	taken := func(s string) bool { return g.reserved[s] || g.used[s] || g.paramNames[s] }
 	if taken(name) {
 		long := title(pkg.Name()) + title(name)
 		name = long
@@ -157,7 +159,7 @@ func (g *generator) typeParam(p *types.TypeParam) string {
 	if g.used[name] || keywords[name] {
 		return "$" + name
 	}
-	g.params[name] = true
+	g.paramNames[name] = true
 	return name
 }
 
@@ -165,11 +167,6 @@ func (g *generator) typeParam(p *types.TypeParam) string {
 func (g *generator) declare(p pending) {
 	d := declaration{name: p.name, doc: g.doc(p.Obj())}
 	at := place{path: p.path, at: g.position(p.Obj())}
-	if p.TypeArgs() == nil {
-		for t := range p.TypeParams().TypeParams() {
-			d.params = append(d.params, g.typeParam(t))
-		}
-	}
 	switch u := p.Underlying().(type) {
 	case *types.Struct:
 		d.fields = g.members(u, at)
@@ -177,6 +174,16 @@ func (g *generator) declare(p pending) {
 		d.text, d.doc = g.union(p.Named, d.doc)
 	default:
 		d.text = g.composite(u, at).String()
+	}
+	for t := range p.TypeParams().TypeParams() {
+		if p.TypeArgs().Len() > 0 { // this is an instance
+			break
+		}
+		name := g.typeParam(t)
+		if !g.params[t] {
+			name = "_" + name // or it would be an error that nothing uses it
+		}
+		d.params = append(d.params, name)
 	}
 	g.decls = append(g.decls, d)
 }
@@ -264,7 +271,11 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 		if !ok || !types.AssignableTo(m, t) && (at.addr == yes || !types.AssignableTo(n, t) && !types.AssignableTo(types.NewPointer(n), t)) {
 			continue
 		}
-		kinds = append(kinds, "({ "+quoteName(r.key)+": "+quote(n.Obj().Name())+" } & "+g.ref(n, at).operand()+")")
+		object := g.ref(n, at).operand()
+		if object == "unknown" {
+			object = "{ [key: string]: unknown }"
+		}
+		kinds = append(kinds, "({ "+quoteName(r.key)+": "+quote(n.Obj().Name())+" } & "+object+")")
 	}
 	if len(kinds) == 0 {
 		g.errs = append(g.errs, g.errorf(at.at, "the route %s: none of the types given to Tagged is a %s", r.Name(), types.TypeString(t, shortNames)))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"go/types"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -18,6 +19,9 @@ var (
 	//go:embed runtime.js
 	runtimeJS string
 )
+
+// withCodec matches the runtime's function for routes with a Codec, and its comment.
+var withCodec = regexp.MustCompile(`(?s)\n(/\*\*\n( \*[^\n]*\n)+)?function routeWithCodec\(?.*?\n}\n`)
 
 // file returns the text of the file.
 func (g *generator) file(paths []string, routes []*route, codes []*types.Const) []byte {
@@ -61,12 +65,14 @@ func (g *generator) file(paths []string, routes []*route, codes []*types.Const) 
 		}
 	}
 	head.Write(tail.Bytes())
-	head.WriteString("\n")
+	runtime := runtimeTS
 	if g.plainJS {
-		head.WriteString(runtimeJS)
-	} else {
-		head.WriteString(runtimeTS)
+		runtime = runtimeJS
 	}
+	if !slices.ContainsFunc(routes, func(r *route) bool { return r.custom }) {
+		runtime = withCodec.ReplaceAllString(runtime, "") // many a project has noUnusedLocals
+	}
+	head.WriteString("\n" + runtime)
 	return head.Bytes()
 }
 

@@ -122,6 +122,7 @@ func marshals(t types.Type, addressable bool) string {
 func (g *generator) ref(t types.Type, at place) expr {
 	t = types.Unalias(t)
 	if p, ok := t.(*types.TypeParam); ok {
+		g.params[p] = true
 		return expr{text: g.typeParam(p)}
 	}
 	if p, ok := t.Underlying().(*types.Pointer); ok {
@@ -241,6 +242,9 @@ func (g *generator) key(t types.Type, at place) string {
 	case ok && b.Info()&types.IsInteger != 0 && b.Kind() != types.UnsafePointer:
 		if g.isEnum(t) {
 			return g.named(t.(*types.Named), at)
+		}
+		if wide(t) || b.Kind() == types.Uintptr { // TypeScript knows the keys of numbers by how JavaScript prints them
+			return "string"
 		}
 		return "number"
 	}

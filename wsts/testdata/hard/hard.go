@@ -167,19 +167,17 @@ type Conflicts struct {
 
 // Left has names that Right has too.
 type Left struct {
-	Own      string
-	Both     string
-	Tagged   string `json:"Tagged"`
-	TagsBoth string `json:"tagsBoth"`
+	Own    string
+	Both   string
+	Tagged string `json:"Tagged"`
 	Custom
 }
 
 // Right has names that Left has too.
 type Right struct {
-	Both     string
-	Tagged   string
-	TagsBoth string `json:"tagsBoth"`
-	Only     int    `json:"only"`
+	Both   string
+	Tagged string
+	Only   int `json:"only"`
 	Odd
 }
 
@@ -492,7 +490,7 @@ var Everything = ws.Route[All, All]{Path: prefix + "{name}/{rest...}"}
 
 var (
 	// lower is not exported.
-	lower = &ws.Route[Mood, *[]Level]{"/n/{id:[0-9]{1,3}}/{a-b}/{$}", nil}
+	lower = &ws.Route[Mood, *[]Level]{Path: "/n/{id:[0-9]{1,3}}/{a-b}/{$}", Codec: nil}
 	Raw   = ws.Route[[]byte, string]{Path: "/raw", Codec: raw{}}
 )
 
@@ -525,6 +523,14 @@ func (Odd) event()    {}
 
 // MarshalJSON makes an object.
 func (o Odd) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"n":%d}`, o.N), nil }
+
+// UnmarshalJSON takes an object.
+func (o *Odd) UnmarshalJSON(b []byte) error {
+	var m map[string]int
+	err := json.Unmarshal(b, &m)
+	o.N = m["n"]
+	return err
+}
 
 var messages = ws.Tagged("the type", Move{}, &Say{}, Gone{}, Odd{})
 

@@ -21,7 +21,7 @@ type field struct {
 	nonempty bool  // is left out when it is empty (or nil, false, 0)
 	nonzero  bool  // is left out when it is its type's zero value
 	quoted   bool  // is a string in JSON
-	loose    bool  // is quoted or not: that depends on the type argument
+	decided  bool  // is quoted or not, as the type argument decides
 }
 
 // jsonFields returns the fields of a struct that encoding/json writes, in its order, those of embedded structs included.
@@ -113,7 +113,7 @@ func (f *field) options(options []string) {
 		if p, ok := types.Unalias(f.Type()).(*types.Pointer); ok {
 			t = p.Elem().Underlying()
 		}
-		_, f.loose = types.Unalias(f.Type()).(*types.TypeParam)
+		_, f.decided = types.Unalias(f.Type()).(*types.TypeParam)
 		b, ok := t.(*types.Basic)
 		f.quoted = ok && b.Info()&(types.IsBoolean|types.IsInteger|types.IsFloat|types.IsString) != 0
 	}

@@ -103,14 +103,33 @@ func (g *generator) id(n *types.Named) string {
 	return types.TypeString(n, nil)
 }
 
-// exact reports whether the generic type says what this instance of it is. With bytes it does not: []byte is a string.
+// exact reports whether a generic type in TypeScript says what this instance of it is. It does not where the
+// argument decides more than a part's type: of what kind a map's keys are, whether ",string" has an effect,
+// and that a slice of bytes is a string.
 func exact(n *types.Named) bool {
 	for t := range n.TypeArgs().Types() {
 		if isBytes(types.NewSlice(t)) {
 			return false
 		}
 	}
-	return true
+	return n.TypeArgs().Len() == 0 || !decided(n.Origin().Underlying(), []*types.Named{n.Origin()})
+}
+
+// decided reports whether type arguments decide what t, of which around are made, is in JSON.
+func decided(t types.Type, around []*types.Named) bool {
+	switch t := types.Unalias(t).(type) {
+	case *types.Map:
+		_, ok := types.Unalias(t.Key()).(*types.TypeParam)
+		return ok || decided(t.Elem(), around)
+	case *types.Struct:
+		return slices.ContainsFunc(jsonFields(t), func(f field) bool { return f.decided || decided(f.Type(), around) })
+	case interface{ Elem() types.Type }: // pointers, slices and arrays
+		return decided(t.Elem(), around)
+	case *types.Named:
+		o := t.Origin()
+		return t.TypeArgs().Len() > 0 && !slices.Contains(around, o) && decided(o.Underlying(), append(slices.Clip(around), o))
+	}
+	return false
 }
 
 // named returns the reference to a type that has a declaration.
@@ -123,7 +142,7 @@ func (g *generator) named(n *types.Named, at place) string {
 		}
 		for t := range n.TypeArgs().Types() {
 			if !generic {
-				name += title(types.TypeString(types.Default(t).Underlying(), shortNames))
+				name += title(types.TypeString(t, func(*types.Package) string { return "" }))
 			}
 		}
 		g.names[id] = g.unique(name, n.Obj().Pkg())
@@ -241,9 +260,6 @@ func (g *generator) field(f field, at place) expr {
 		e.null = e.null && (isPointer || !omitted)
 	case *types.Basic:
 		e.null = e.null && !omitted
-	}
-	if f.loose {
-		e = e.or("string")
 	}
 	return e
 }

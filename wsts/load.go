@@ -147,11 +147,14 @@ func (l *loader) constants(n *types.Named) (list []*types.Const) {
 	return list
 }
 
-// position says where o is. Export data may have a file's name without its directory.
+// position says where o is. Export data has no columns, and may have a file's name without its directory.
 func (l *loader) position(o types.Object) token.Position {
 	p := l.fset.Position(o.Pos())
-	if o.Pkg() != nil && l.listed[o.Pkg().Path()] != nil {
-		p.Filename = filepath.Join(l.listed[o.Pkg().Path()].Dir, filepath.Base(p.Filename))
+	if from := l.listed[o.Pkg().Path()]; from != nil {
+		p.Filename = filepath.Join(from.Dir, filepath.Base(p.Filename))
+	}
+	if p.Column == 1 {
+		p.Column = 0
 	}
 	return p
 }

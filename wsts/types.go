@@ -227,9 +227,6 @@ func (g *generator) composite(t types.Type, at place) expr {
 // key returns the type of a map's keys.
 func (g *generator) key(t types.Type, at place) string {
 	t = types.Unalias(t)
-	if _, ok := t.(*types.TypeParam); ok {
-		return "string"
-	}
 	b, ok := t.Underlying().(*types.Basic)
 	switch {
 	case ok && b.Info()&types.IsString != 0: // even if it is a TextMarshaler

@@ -23,7 +23,7 @@ const hints = {
 };
 
 function value(type, path, depth) {
-	const hint = Object.keys(hints).find((h) => path === h || path.endsWith("." + h));
+	const hint = Object.keys(hints).sort((a, b) => b.length - a.length).find((h) => path === h || path.endsWith("." + h));
 	if (hint) return pick(hints[hint]);
 	const f = type.flags;
 	if (type.isUnion()) {

@@ -359,6 +359,9 @@ type Box[T any] struct {
 	Map   map[string]T `json:"map,omitempty"`
 }
 
+// Phantom does not use its parameter.
+type Phantom[T any] struct{ N int }
+
 // Quoted is a string, or not.
 type Quoted[T any] struct {
 	Value T `json:",string"`
@@ -383,6 +386,7 @@ type Generics struct {
 	ByteSeq Sequence[byte]
 	Quoted  Quoted[int]
 	Bare    Quoted[Point]
+	Phantom Phantom[bool]
 }
 
 // Tree is a slice of itself.

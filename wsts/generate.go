@@ -224,7 +224,7 @@ func (g *generator) union(n *types.Named, doc string) (text, comment string) {
 func (g *generator) members(s *types.Struct, at place) []member {
 	list := []member{}
 	for _, f := range jsonFields(s) {
-		m := member{name: f.name, doc: g.doc(f), optional: f.absent}
+		m := member{name: f.name, doc: g.doc(f.Var), optional: f.absent}
 		e := g.field(f, place{at.path + "." + f.Name(), g.position(f), at.addr})
 		if f.tstype == "" && !f.quoted && wide(f.Type()) && e.text != "unknown" && !g.isEnum(f.Type()) {
 			m.doc = strings.TrimSpace(m.doc + "\n\nIt is exact up to 2**53: Go has more bits than JavaScript's numbers.")

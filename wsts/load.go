@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ type source struct {
 	info  *types.Info
 }
 
-// load runs "go list" in dir and returns the packages that the patterns name, in its order.
+// load runs "go list" in dir and returns the packages that the patterns name, by their paths.
 func load(dir string, patterns []string) (l *loader, roots []*source, err error) {
 	l = &loader{
 		dir:     dir,
@@ -84,6 +85,7 @@ func (l *loader) list(patterns []string) (roots []string, err error) {
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		p := new(listed)
 		if err := d.Decode(p); errors.Is(err, io.EOF) {
+			slices.Sort(roots)
 			return roots, nil
 		} else if err != nil {
 			return nil, fmt.Errorf("go list: %w", err)

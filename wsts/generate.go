@@ -287,6 +287,9 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 		if !ok || !types.AssignableTo(m, t) && (at.addr == yes || !types.AssignableTo(n, t) && !types.AssignableTo(types.NewPointer(n), t)) {
 			continue
 		}
+		if at.addr == no { // v may be a pointer
+			at = at.with(maybe)
+		}
 		object := g.ref(n, at).operand()
 		if object == "unknown" {
 			object = "{ [key: string]: unknown }"

@@ -1,4 +1,4 @@
-// Command wsts writes a typed client for pages from the Go package that defines a [ws.Route]: one TypeScript file
+// Command wsts writes a typed client for pages from the Go package that defines a ws.Route: one TypeScript file
 // without dependencies. It takes every package-level variable of type ws.Route, exported or not.
 //
 //	go run github.com/seed412db446/ws/wsts [-o file] [-check] [-js] [packages]
@@ -22,7 +22,7 @@
 // Path has to be a constant expression in the variable's composite literal: no code of the package runs. Its
 // wildcards become the members of params: {name}, {name...} and chi's {name:regexp}.
 //
-// With [ws.Tagged] as the Codec, In and Out are unions of those of its types that Go can receive or send there, told
+// With ws.Tagged as the Codec, In and Out are unions of those of its types that Go can receive or send there, told
 // apart by the tag. The call stands in the literal, or is the value of a variable of the package. With another Codec
 // connect needs an option codec, and the types are still those of JSON.
 //

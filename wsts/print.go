@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/types"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -252,11 +253,14 @@ var keywords = words(`
 	function if import in instanceof new return super switch this throw true try typeof var while with
 	implements interface let package private protected public static yield await async arguments eval
 	abstract as asserts infer intrinsic is keyof module namespace readonly satisfies type unique global declare
-	Array BigInt Boolean Function Null Number Object Promise String Symbol Undefined Void array promise NaN Infinity`)
+	Array BigInt Boolean Function Null Number Object Promise String Symbol Undefined Void array promise NaN Infinity globalThis`)
 
 var (
 	comments = regexp.MustCompile(`(?s)/\*.*?\*/|//[^\n]*`)
 	word     = regexp.MustCompile(`[A-Za-z_$][A-Za-z0-9_$]*`)
+	// needed matches what the runtime declares or uses of the browser: types and classes, the functions that it
+	// calls, and other names like encodeURIComponent.
+	needed = regexp.MustCompile(`\b[A-Z][A-Za-z0-9]*|\b[a-z][A-Za-z0-9]*(?:<[^()]*>)?\(|\b[a-z]+[A-Z][A-Za-z0-9]*`)
 )
 
 func words(s string) map[string]bool {
@@ -267,11 +271,11 @@ func words(s string) map[string]bool {
 	return m
 }
 
-// reserved returns the names that a declaration can't have: keywords, and whatever the runtime declares or uses.
+// reserved returns the names that a declaration can't have.
 func reserved() map[string]bool {
-	m := words(comments.ReplaceAllString(runtimeTS, ""))
-	for w := range keywords {
-		m[w] = true
+	m := maps.Clone(keywords)
+	for _, s := range needed.FindAllString(comments.ReplaceAllString(runtimeTS, ""), -1) {
+		m[word.FindString(s)] = true
 	}
 	return m
 }

@@ -138,7 +138,9 @@ func TestPackageErrors(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "routes.ts")
-	check := func() error { return run(".", []string{"-check", "-o", file, "./testdata/chat"}, io.Discard, io.Discard) }
+	check := func() error {
+		return run(".", []string{"-check", "-o", file, "./testdata/chat"}, io.Discard, io.Discard)
+	}
 	if err := check(); err == nil || !os.IsNotExist(err) {
 		t.Errorf("without a file: %v", err)
 	}
@@ -204,12 +206,12 @@ func TestReserved(t *testing.T) {
 	if n < 30 {
 		t.Errorf("the runtime has only %d names", n)
 	}
-	for _, name := range []string{"URL", "Promise", "Record", "Omit", "JSON", "class", "never", "Object"} {
+	for _, name := range []string{"URL", "Promise", "Record", "Omit", "JSON", "class", "never", "Object", "setTimeout", "encodeURIComponent", "globalThis"} {
 		if !names[name] {
 			t.Errorf("%s is not reserved", name)
 		}
 	}
-	for _, name := range []string{"Chat", "Event", "Node", "Map", "Message", "WebSockets"} {
+	for _, name := range []string{"Chat", "Event", "Node", "Map", "Message", "page", "socket"} {
 		if names[name] {
 			t.Errorf("%s is reserved", name)
 		}

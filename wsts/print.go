@@ -172,7 +172,8 @@ func printJS(b *bytes.Buffer, d declaration) {
 			if m.optional {
 				name = "[" + name + "]"
 			}
-			tags = append(tags, strings.TrimSpace("@property {"+m.text+"} "+name+" "+escape(m.doc)))
+			doc := strings.ReplaceAll(m.doc, "@", "&#64;") // which would begin another tag, even within a line
+			tags = append(tags, strings.TrimSpace("@property {"+m.text+"} "+name+" "+doc))
 		}
 	case d.fields != nil:
 		tags = append(tags, "@typedef {"+oneLine(d.fields)+"} "+d.name)

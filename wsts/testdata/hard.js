@@ -300,7 +300,7 @@ export const StatusFull = 4001;
  * @property {number} A at the end of a line
  * @property {number} B Above it.
  * @property {number} C C
- * @property {string} D D says @param {x} and *\/.
+ * @property {string} D D says &#64;param {x} and *\/.
  * @property {number[] | null} Wide Wide has a comment.
  *
  * It is exact up to 2**53: Go has more bits than JavaScript's numbers.

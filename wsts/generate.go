@@ -127,7 +127,7 @@ func decided(t types.Type, around []*types.Named) bool {
 		return decided(t.Elem(), around)
 	case *types.Named:
 		o := t.Origin()
-		return t.TypeArgs().Len() > 0 && !slices.Contains(around, o) && decided(o.Underlying(), append(slices.Clip(around), o))
+		return t.TypeArgs().Len() > 0 && !slices.Contains(around, o) && decided(t.Underlying(), append(slices.Clip(around), o))
 	}
 	return false
 }
@@ -277,7 +277,7 @@ func possible(t types.Type) bool {
 
 // message returns the type of a route's messages.
 func (g *generator) message(r *route, t types.Type, at place) string {
-	if r.members == nil {
+	if r.key == "" {
 		return g.ref(t, at).String()
 	}
 	var kinds []string
@@ -297,7 +297,7 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 		kinds = append(kinds, "({ "+quoteName(r.key)+": "+quote(n.Obj().Name())+" } & "+object+")")
 	}
 	if len(kinds) == 0 {
-		g.errs = append(g.errs, g.errorf(at.at, "the route %s: none of the types given to Tagged is a %s", r.Name(), types.TypeString(t, shortNames)))
+		g.report(g.errorf(at.at, "the route %s: none of the types given to Tagged is a %s", r.Name(), types.TypeString(t, shortNames)))
 		return "never"
 	}
 	n, ok := types.Unalias(t).(*types.Named)

@@ -323,7 +323,11 @@ func (g *generator) withZero(t types.Type, e expr) expr {
 func shortNames(p *types.Package) string { return p.Name() }
 
 func (g *generator) fail(at place, format string, a ...any) {
-	err := g.errorf(at.at, "%s: %s", at.path, fmt.Sprintf(format, a...))
+	g.report(g.errorf(at.at, "%s: %s", at.path, fmt.Sprintf(format, a...)))
+}
+
+// report collects errors, each once.
+func (g *generator) report(err error) {
 	if !slices.ContainsFunc(g.errs, func(e error) bool { return e.Error() == err.Error() }) {
 		g.errs = append(g.errs, err)
 	}

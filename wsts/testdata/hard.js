@@ -256,6 +256,8 @@ export const StatusFull = 4001;
  * @property {QuotedInt} Quoted
  * @property {QuotedPoint} Bare
  * @property {Phantom<boolean>} Phantom
+ * @property {Pair<string, string>} Pair
+ * @property {GroupLevel | null} Group
  */
 
 /**
@@ -471,6 +473,24 @@ export const StatusFull = 4001;
  */
 
 /**
+ * Pair has itself, with its arguments exchanged.
+ * @template A, B
+ * @typedef {object} Pair
+ * @property {A} a
+ * @property {B} b
+ * @property {TableIntBool | null} table
+ * @property {Pair<B, A> | null} rest
+ * @property {{ [key: string]: {} } | null} bools
+ */
+
+/**
+ * Group has a key that its argument decides, in a type of its own.
+ * @typedef {object} GroupLevel
+ * @property {TableLevelBool | null} table
+ * @property {(GroupLevel | null)[] | null} nested
+ */
+
+/**
  * Tree is a slice of itself.
  * @typedef {(Tree | null)[]} Tree
  */
@@ -565,6 +585,16 @@ export const StatusFull = 4001;
 /**
  * @typedef {object} HardConnect
  * @property {boolean} C
+ */
+
+/**
+ * Table has a generic key.
+ * @typedef {{ [key: number]: boolean }} TableIntBool
+ */
+
+/**
+ * Table has a generic key.
+ * @typedef {{ [key in Level]?: boolean }} TableLevelBool
  */
 
 /**

@@ -268,6 +268,8 @@ export interface Generics {
 	Quoted: QuotedInt;
 	Bare: QuotedPoint;
 	Phantom: Phantom<boolean>;
+	Pair: Pair<string, string>;
+	Group: GroupLevel | null;
 }
 
 /** Recursive types. */
@@ -470,6 +472,21 @@ export interface Phantom<_$T> {
 	N: number;
 }
 
+/** Pair has itself, with its arguments exchanged. */
+export interface Pair<A, B> {
+	a: A;
+	b: B;
+	table: TableIntBool | null;
+	rest: Pair<B, A> | null;
+	bools: { [key: string]: {} } | null;
+}
+
+/** Group has a key that its argument decides, in a type of its own. */
+export interface GroupLevel {
+	table: TableLevelBool | null;
+	nested: (GroupLevel | null)[] | null;
+}
+
 /** Tree is a slice of itself. */
 export type Tree = (Tree | null)[];
 
@@ -545,6 +562,12 @@ export interface generic<$string> {
 export interface HardConnect {
 	C: boolean;
 }
+
+/** Table has a generic key. */
+export type TableIntBool = { [key: number]: boolean };
+
+/** Table has a generic key. */
+export type TableLevelBool = { [key in Level]?: boolean };
 
 /** Everything has it all. */
 export const Everything = route<All, All, { name: string; rest: string }>("/all/{name}/{rest...}");

@@ -359,6 +359,21 @@ type Box[T any] struct {
 	Map   map[string]T `json:"map,omitempty"`
 }
 
+// Pair has itself, with its arguments exchanged.
+type Pair[A, B any] struct {
+	A     A                   `json:"a"`
+	B     B                   `json:"b"`
+	Table Table[int, bool]    `json:"table"`
+	Rest  *Pair[B, A]         `json:"rest"`
+	Bools map[string]struct{} `json:"bools"`
+}
+
+// Group has a key that its argument decides, in a type of its own.
+type Group[K comparable] struct {
+	Table  Table[K, bool] `json:"table"`
+	Nested []*Group[K]    `json:"nested"`
+}
+
 // Phantom does not use its parameter.
 type Phantom[T any] struct{ N int }
 
@@ -387,6 +402,8 @@ type Generics struct {
 	Quoted  Quoted[int]
 	Bare    Quoted[Point]
 	Phantom Phantom[bool]
+	Pair    Pair[string, ID]
+	Group   *Group[Level]
 }
 
 // Tree is a slice of itself.

@@ -97,7 +97,6 @@ func (g *generator) codes(roots []*source) (list []*types.Const) {
 // imported by another one has two types.Package.
 func (g *generator) id(n *types.Named) string {
 	if exact(n) {
-		n = n.Origin()
 		return typeName(n)
 	}
 	return types.TypeString(n, nil)
@@ -145,7 +144,7 @@ func (g *generator) named(n *types.Named, at place) string {
 				name += title(types.TypeString(t, func(*types.Package) string { return "" }))
 			}
 		}
-		g.names[id] = g.unique(name, n.Obj().Pkg())
+		g.names[id] = g.unique(name, n.Obj().Pkg().Name())
 		g.queue = append(g.queue, pending{declared, g.names[id], at.path})
 	}
 	if !generic {
@@ -158,11 +157,11 @@ func (g *generator) named(n *types.Named, at place) string {
 	return g.names[id] + "<" + strings.Join(args, ", ") + ">"
 }
 
-// unique returns a name that is not taken yet: name, or with the package's before it, or with a number.
-func (g *generator) unique(name string, pkg *types.Package) string {
+// unique returns a name that is not taken yet: name, or with another one before it, or with a number.
+func (g *generator) unique(name, before string) string {
 	taken := func(s string) bool { return g.reserved[s] || g.used[s] || g.paramNames[s] }
 	if taken(name) {
-		long := title(pkg.Name()) + title(name)
+		long := title(before) + title(name)
 		name = long
 		for i := 2; taken(name); i++ {
 			name = long + strconv.Itoa(i)
@@ -248,7 +247,7 @@ func (g *generator) field(f field, at place) expr {
 	case f.tstype != "" && possible(t):
 		return expr{text: f.tstype}
 	case f.quoted && marshals(t, at.addr != no) == "":
-		e = expr{text: "string", null: isPointer && !omitted}
+		e = expr{text: "string", null: isPointer}
 	default:
 		e = g.ref(t, at)
 	}
@@ -304,15 +303,15 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 	if !ok || !types.IsInterface(t) || n.TypeArgs().Len() > 0 || n.Obj().Pkg() == nil {
 		return strings.Join(kinds, " | ")
 	}
-	return g.alias(n, kinds)
+	return g.alias(r, n, kinds)
 }
 
-// alias returns the name of an interface whose messages are of these kinds. With another Codec it has another name.
-func (g *generator) alias(n *types.Named, kinds []string) string {
+// alias returns the name of an interface whose messages are of these kinds. Where they are others it has the route's name before it.
+func (g *generator) alias(r *route, n *types.Named, kinds []string) string {
 	text := "\n\t| " + strings.Join(kinds, "\n\t| ")
 	id := typeName(n) + text
 	if g.names[id] == "" {
-		g.names[id] = g.unique(n.Obj().Name(), n.Obj().Pkg())
+		g.names[id] = g.unique(n.Obj().Name(), r.Name())
 		g.decls = append(g.decls, declaration{name: g.names[id], doc: g.doc(n.Obj()), text: text})
 	}
 	return g.names[id]

@@ -31,11 +31,11 @@ func (g *generator) file(paths []string, routes []*route, codes []*types.Const) 
 	// The values get their names first: those of types are seen less.
 	names := make(map[types.Object]string)
 	for _, r := range routes {
-		names[r.Object] = g.unique(r.Name(), r.Pkg())
+		names[r.Object] = g.unique(r.Name(), r.Pkg().Name())
 	}
 	for _, c := range codes {
 		comment(&head, "\n", "", g.doc(c))
-		fmt.Fprintf(&head, "export const %s = %s;\n", g.unique(c.Name(), c.Pkg()), literal(c))
+		fmt.Fprintf(&head, "export const %s = %s;\n", g.unique(c.Name(), c.Pkg().Name()), literal(c))
 	}
 	for _, r := range routes {
 		in := g.message(r, r.in, place{"the route " + r.Name() + ": " + shortName(r.in, "In"), r.at, yes})

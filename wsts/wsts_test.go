@@ -117,8 +117,10 @@ func TestErrors(t *testing.T) {
 			errs = slices.Delete(errs, n, n+1)
 		}
 	}
-	for _, e := range errs {
-		t.Errorf("not wanted: %s", e)
+	// In other packages there are lines, but no columns.
+	timer := regexp.MustCompile(`/time/sleep\.go:\d+: the route Chat: wrong\.In\.Timer\.C: <-chan time\.Time can't be JSON`)
+	if len(errs) != 1 || !timer.MatchString(errs[0]) {
+		t.Errorf("other errors: %q", errs)
 	}
 }
 

@@ -12,12 +12,17 @@ export const StatusFull = 4001;
 
 /**
  * Event is what happens.
- * @typedef {({ "the type": "Say" } & Say) | ({ "the type": "Gone" } & Gone) | ({ "the type": "Odd" } & { [key: string]: unknown })} Event
+ * @typedef {({ "the type": "Say" } & Say) | ({ "the type": "Gone" } & Gone) | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown })} Event
  */
 
 /**
  * Command is what a player does.
- * @typedef {({ t: "Move" } & Move)} HardCommand
+ * @typedef {({ t: "Move" } & Move)} ChessCommand
+ */
+
+/**
+ * Command is what a player does.
+ * @typedef {({ t: "Move" } & Move) | ({ t: "Wait" } & Wait)} ChessCommand2
  */
 
 /**
@@ -70,6 +75,11 @@ export const StatusFull = 4001;
 /**
  * Gone is an event.
  * @typedef {{}} Gone
+ */
+
+/**
+ * Wait is a command by its pointer.
+ * @typedef {{}} Wait
  */
 
 /**
@@ -136,7 +146,7 @@ export const StatusFull = 4001;
  * @property {string} FromInner
  * @property {string} [Deepest]
  * @property {number} [Depth]
- * @property {string} Text
+ * @property {string} Text Text has a comment.
  * @property {unknown} Stringer
  * @property {Box<number>} named
  * @property {Note} note
@@ -174,6 +184,8 @@ export const StatusFull = 4001;
  * @property {{ [key: string]: boolean } | null} Times
  * @property {{ [key: string]: boolean | null } | null} Addrs
  * @property {{ [key: string]: number } | null} Texts
+ * @property {{ [key: string]: boolean } | null} Longs
+ * @property {string[] | null} Letters
  * @property {{ A: number; b?: { C: boolean[] | null } }} Anonymous
  * @property {{ X: number; Y: number }[] | null} List
  */
@@ -217,6 +229,7 @@ export const StatusFull = 4001;
  * @property {string[] | null} Slice
  * @property {[Pointed | string]} Array
  * @property {string | null} Pointer
+ * @property {unknown} Lazy
  * @property {Box<Pointed | string>} Mostly
  * @property {{ Pointed: Pointed | string }} Embedded
  */
@@ -233,6 +246,7 @@ export const StatusFull = 4001;
  * @property {Level} [LevelZero]
  * @property {number} Bits
  * @property {number} Port
+ * @property {string} User
  * @property {Kind | 0} Kind
  * @property {OtherLevel | ""} Other
  * @property {Month | 0} Month
@@ -488,6 +502,7 @@ export const StatusFull = 4001;
  * @typedef {object} GroupLevel
  * @property {TableLevelBool | null} table
  * @property {(GroupLevel | null)[] | null} nested
+ * @property {HardA} a
  */
 
 /**
@@ -598,6 +613,12 @@ export const StatusFull = 4001;
  */
 
 /**
+ * A is the name of a type parameter, too.
+ * @typedef {object} HardA
+ * @property {boolean} A
+ */
+
+/**
  * Everything has it all.
  * @type {Route<All, All, { name: string; rest: string }>}
  */
@@ -626,7 +647,7 @@ export const Moves = route("/moves");
 
 /**
  * Chess has other commands.
- * @type {Route<HardCommand, HardCommand, {}>}
+ * @type {Route<ChessCommand, ChessCommand2, {}>}
  */
 export const Chess = route("/chess");
 

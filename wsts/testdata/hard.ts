@@ -14,11 +14,17 @@ export type Command =
 export type Event =
 	| ({ "the type": "Say" } & Say)
 	| ({ "the type": "Gone" } & Gone)
-	| ({ "the type": "Odd" } & { [key: string]: unknown });
+	| ({ "the type": "Odd" } & { [key: string]: unknown })
+	| ({ "the type": "Lazy" } & { [key: string]: unknown });
 
 /** Command is what a player does. */
-export type HardCommand =
+export type ChessCommand =
 	| ({ t: "Move" } & Move);
+
+/** Command is what a player does. */
+export type ChessCommand2 =
+	| ({ t: "Move" } & Move)
+	| ({ t: "Wait" } & Wait);
 
 /** All is everything. */
 export interface All {
@@ -64,6 +70,9 @@ export interface Say {
 
 /** Gone is an event. */
 export interface Gone {}
+
+/** Wait is a command by its pointer. */
+export interface Wait {}
 
 /** Basics are types without a structure. */
 export interface Basics {
@@ -139,6 +148,7 @@ export interface Embedding {
 	FromInner: string;
 	Deepest?: string;
 	Depth?: number;
+	/** Text has a comment. */
 	Text: string;
 	Stringer: unknown;
 	named: Box<number>;
@@ -175,6 +185,8 @@ export interface Composites {
 	Times: { [key: string]: boolean } | null;
 	Addrs: { [key: string]: boolean | null } | null;
 	Texts: { [key: string]: number } | null;
+	Longs: { [key: string]: boolean } | null;
+	Letters: string[] | null;
 	Anonymous: {
 		/** A has a comment. */
 		A: number;
@@ -228,6 +240,7 @@ export interface Values {
 	Slice: string[] | null;
 	Array: [Pointed | string];
 	Pointer: string | null;
+	Lazy: unknown;
 	Mostly: Box<Pointed | string>;
 	Embedded: {
 		Pointed: Pointed | string;
@@ -245,6 +258,7 @@ export interface Enums {
 	LevelZero?: Level;
 	Bits: number;
 	Port: number;
+	User: string;
 	Kind: Kind | 0;
 	Other: OtherLevel | "";
 	Month: Month | 0;
@@ -485,6 +499,7 @@ export interface Pair<A, B> {
 export interface GroupLevel {
 	table: TableLevelBool | null;
 	nested: (GroupLevel | null)[] | null;
+	a: HardA;
 }
 
 /** Tree is a slice of itself. */
@@ -569,6 +584,11 @@ export type TableIntBool = { [key: number]: boolean };
 /** Table has a generic key. */
 export type TableLevelBool = { [key in Level]?: boolean };
 
+/** A is the name of a type parameter, too. */
+export interface HardA {
+	A: boolean;
+}
+
 /** Everything has it all. */
 export const Everything = route<All, All, { name: string; rest: string }>("/all/{name}/{rest...}");
 
@@ -584,5 +604,5 @@ export const Game = route<Command, Event, {}>("/game");
 export const Moves = route<({ t: "Move" } & Move), ({ t: "Move" } & Move) | ({ t: "Say" } & Say), {}>("/moves");
 
 /** Chess has other commands. */
-export const Chess = route<HardCommand, HardCommand, {}>("/chess");
+export const Chess = route<ChessCommand, ChessCommand2, {}>("/chess");
 

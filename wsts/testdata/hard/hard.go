@@ -137,11 +137,15 @@ type Deeper struct {
 // Text is embedded and no struct.
 type Text string
 
+type hiddenText string
+
 // Embedding has the fields of others.
 type Embedding struct {
 	Point
 	inner
 	*Deep
+	hiddenText
+	// Text has a comment.
 	Text
 	fmt.Stringer
 	Named      Box[int] `json:"named"`
@@ -200,12 +204,28 @@ type Composites struct {
 	Times     map[time.Time]bool
 	Addrs     map[netip.Addr]*bool
 	Texts     map[Shout]int
+	Longs     map[int64]bool
+	Letters   []Letter
 	Anonymous struct {
 		// A has a comment.
 		A int
 		B *struct{ C []bool } `json:"b,omitempty"`
 	}
 	List []struct{ X, Y int }
+}
+
+// Letter is a byte with its own JSON.
+type Letter uint8
+
+// MarshalText makes a letter.
+func (l Letter) MarshalText() ([]byte, error) { return []byte{'a' + byte(l)%26}, nil }
+
+// UnmarshalText is its opposite.
+func (l *Letter) UnmarshalText(b []byte) error {
+	if len(b) > 0 {
+		*l = Letter(b[0] - 'a')
+	}
+	return nil
 }
 
 // Blob is bytes with a name.
@@ -279,6 +299,7 @@ type Values struct {
 	Slice    []Pointed
 	Array    [1]Pointed
 	Pointer  *Pointed
+	Lazy     Lazy
 	Mostly   Box[Pointed]
 	Embedded struct{ Pointed Pointed }
 }
@@ -295,6 +316,12 @@ func (p *Pointed) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Lazy makes its own JSON by its pointer.
+type Lazy struct{ N int }
+
+// MarshalJSON needs a pointer.
+func (l *Lazy) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"n":%d}`, l.N), nil }
+
 // Mood is one of a few.
 type Mood string
 
@@ -306,7 +333,7 @@ const (
 )
 
 // Level is a number with a name for zero.
-type Level int
+type Level int64
 
 // The levels.
 const (
@@ -332,6 +359,12 @@ type Port uint16
 // HTTP is a port.
 const HTTP Port = 80
 
+// User has a constant for its zero alone.
+type User string
+
+// Nobody is no user.
+const Nobody User = ""
+
 // Enums are types with constants.
 type Enums struct {
 	Mood      Mood
@@ -343,6 +376,7 @@ type Enums struct {
 	LevelZero Level `json:",omitzero"`
 	Bits      Bits
 	Port      Port
+	User      User
 	Kind      other.Kind
 	Other     other.Level
 	Month     time.Month
@@ -372,7 +406,11 @@ type Pair[A, B any] struct {
 type Group[K comparable] struct {
 	Table  Table[K, bool] `json:"table"`
 	Nested []*Group[K]    `json:"nested"`
+	A      A              `json:"a"`
 }
+
+// A is the name of a type parameter, too.
+type A struct{ A bool }
 
 // Phantom does not use its parameter.
 type Phantom[T any] struct{ N int }
@@ -526,6 +564,8 @@ type Event interface{ event() }
 type (
 	// Move is a command.
 	Move struct{ X, Y int }
+	// Wait is a command by its pointer.
+	Wait struct{}
 	// Say is a command and an event.
 	Say struct {
 		Text Mood `json:"text"`
@@ -536,11 +576,13 @@ type (
 	Odd struct{ N int }
 )
 
-func (Move) command() {}
-func (*Say) command() {}
-func (Say) event()    {}
-func (*Gone) event()  {}
-func (Odd) event()    {}
+func (Move) command()  {}
+func (*Wait) command() {}
+func (*Lazy) event()   {}
+func (*Say) command()  {}
+func (Say) event()     {}
+func (*Gone) event()   {}
+func (Odd) event()     {}
 
 // MarshalJSON makes an object.
 func (o Odd) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"n":%d}`, o.N), nil }
@@ -553,7 +595,7 @@ func (o *Odd) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-var messages = ws.Tagged("the type", Move{}, &Say{}, Gone{}, Odd{})
+var messages = ws.Tagged("the type", Move{}, &Say{}, Gone{}, Odd{}, &Lazy{})
 
 // Game has messages of many kinds.
 var Game = ws.Route[Command, Event]{Path: "/game", Codec: messages}
@@ -562,4 +604,4 @@ var Game = ws.Route[Command, Event]{Path: "/game", Codec: messages}
 var Moves = ws.Route[Move, any]{Path: "/moves", Codec: (ws.Tagged("t", Move{}, &Say{}))}
 
 // Chess has other commands.
-var Chess = ws.Route[Command, Command]{Path: "/chess", Codec: ws.Tagged("t", Move{})}
+var Chess = ws.Route[Command, Command]{Path: "/chess", Codec: ws.Tagged("t", Move{}, Wait{})}

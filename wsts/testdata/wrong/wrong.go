@@ -3,6 +3,7 @@ package wrong
 
 import (
 	"os"
+	"time"
 	"unsafe"
 
 	"github.com/seed412db446/ws"
@@ -20,7 +21,8 @@ type In struct {
 	Inner struct {
 		F func(int) error // want the route Chat: wrong.In.Inner.F: func(int) error can't be JSON
 	}
-	Page Page[func()] // want the route Chat: wrong.In.Page: func() can't be JSON
+	Timer *time.Timer
+	Page  Page[func()] // want the route Chat: wrong.In.Page: func() can't be JSON
 }
 
 // Page is generic.

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// codec is what a Conn needs to frame and compress by itself.
+// codec is what a Conn needs where it frames and compresses by itself.
 type codec struct {
+	asked     atomic.Pointer[factoryWriter] // whose header somebody may have: it must be looked at in the end
 	onPing    func(context.Context, []byte) bool
 	onPong    func(context.Context, []byte)
 	pieces    func() ([]byte, error) // payload, for the decompressor

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -98,6 +99,7 @@ type Conn struct {
 	limits Limits
 
 	subprotocol string
+	sentCode    atomic.Int32 // the code of our Close frame, if it came before the peer's
 
 	// The following belong to the goroutine of run.
 	stop  error      // what ended the stream
@@ -195,10 +197,19 @@ func (c *Conn) Close(code websocket.StatusCode, reason string) error {
 	if err := checkClose(code, reason); err != nil {
 		return err
 	}
-	if !c.out.close(code, reason) {
+	if !c.sendClose(code, reason) {
 		return errClosed
 	}
 	return nil
+}
+
+// sendClose closes, if neither end has yet.
+func (c *Conn) sendClose(code websocket.StatusCode, reason string) bool {
+	first := c.out.close(code, reason)
+	if first {
+		c.sentCode.Store(int32(code))
+	}
+	return first
 }
 
 // sendable reports whether a Close frame may have code (RFC 6455, section 7.4).

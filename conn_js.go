@@ -52,7 +52,7 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 		switch e := recover().(type) {
 		case nil:
 		case error: // a js.Error; a *js.ValueError where there is no WebSocket
-			err = &HandshakeError{Err: e}
+			err = &HandshakeError{Err: e, kind: impossible}
 		default:
 			panic(e)
 		}
@@ -98,6 +98,33 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) (err 
 		ws.Call("close")
 		return &HandshakeError{Err: ctx.Err()}
 	}
+}
+
+// handshakeTimeout bounds an attempt of Redial's.
+func (o *DialOptions) handshakeTimeout() time.Duration { return 10 * time.Second }
+
+// pause waits for d, until ctx ends, or until the browser is online again.
+func pause(ctx context.Context, d time.Duration) (online bool) {
+	signal := make(chan struct{}, 1)
+	if global := js.Global(); global.Get("addEventListener").Type() == js.TypeFunction { // Node has none
+		f := js.FuncOf(func(js.Value, []js.Value) any {
+			select {
+			case signal <- struct{}{}:
+			default:
+			}
+			return nil
+		})
+		defer f.Release()
+		global.Call("addEventListener", "online", f)
+		defer global.Call("removeEventListener", "online", f)
+	}
+	select {
+	case <-ctx.Done():
+	case <-signal:
+		return true
+	case <-time.After(d):
+	}
+	return false
 }
 
 func messageOf(data js.Value) Message {

@@ -58,18 +58,23 @@ type DialOptions struct {
 // A fault that has no Events.OnError to go to is only CloseEvent.Err. In the
 // browser Close can send the codes 1000 and 3000 to 4999; for others it sends none.
 func Dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Conn, error) {
+	c, err := dialURL(ctx, rawURL, ev, opts)
+	if err != nil {
+		return nil, err
+	}
+	go c.run()
+	return c, nil
+}
+
+// dialURL connects without a Route. The connection is to be run.
+func dialURL(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Conn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
 	}
 	for name := range opts.Params {
 		return nil, fmt.Errorf("ws: DialOptions.Params has %q, but only a Route has parameters", name)
 	}
-	c, err := dial(ctx, rawURL, ev, opts)
-	if err != nil {
-		return nil, err
-	}
-	go c.run()
-	return c, nil
+	return dial(ctx, rawURL, ev, opts)
 }
 
 // dial connects. The connection is to be run.

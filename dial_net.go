@@ -78,6 +78,21 @@ func (c *Conn) connect(ctx context.Context, u *url.URL, opts *DialOptions) error
 	return nil
 }
 
+// handshakeTimeout bounds an attempt of Redial's.
+func (o *DialOptions) handshakeTimeout() time.Duration {
+	client := cmp.Or(o.Engine.HTTPClient, http.DefaultClient)
+	return cmp.Or(client.Timeout, 10*time.Second)
+}
+
+// pause waits for d, or until ctx ends. Only a browser tells that it is online again.
+func pause(ctx context.Context, d time.Duration) (online bool) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return false
+}
+
 func tenRedirects(_ *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")

@@ -120,7 +120,10 @@ func (l link) openFunc(t testing.TB, u *ws.Upgrader, f ws.Factory) *wire {
 			ts.Listener = wrapped{ts.Listener, l.server}
 		}
 		var err error
-		if l.tls {
+		if overHTTP2 && l.server == nil {
+			ts.Config.Handler = ws.Guard(h)
+			w.Conn, err = net.Dial("tcp", startHTTP2(t, ts))
+		} else if l.tls {
 			ts.StartTLS()
 			cfg := ts.Client().Transport.(*http.Transport).TLSClientConfig
 			w.Conn, err = tls.Dial("tcp", ts.Listener.Addr().String(), cfg)

@@ -15,7 +15,6 @@ import (
 	"path"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -73,7 +72,15 @@ type handshake struct {
 	extension   *extension
 	changes     headerList      // the Factory's
 	rejected    *HandshakeError // that is told by a Close frame
+	ev          Events
+	fw          *factoryWriter
+	conn        net.Conn
+	brw         *bufio.ReadWriter
+	sent        headerList // with the 101
 }
+
+// report gives err to the Upgrader.
+func (h *handshake) report(err error) { h.u.report(h.r, err) }
 
 // recorder is the writer that the engine's Accept gets: it takes down what the
 // engine decides, and no connection is ever made.
@@ -100,10 +107,13 @@ var errJudged = errors.New("ws: the handshake is good")
 
 // judge lets the engine say whether the handshake is good, and then judges its body and its Origin.
 func (h *handshake) judge() *HandshakeError {
-	opts := h.u.Engine
+	if h.r.ProtoMajor != 1 && h.r.Header[":protocol"] != nil {
+		return refuse(http.StatusNotImplemented,
+			errors.New("this handshake came over HTTP/2, which works behind ws.Guard alone: wrap the server's outermost handler with it"))
+	}
+	opts, rec := h.u.Engine, recorder{header: make(http.Header)}
 	opts.CompressionMode = websocket.CompressionDisabled // ours
 	opts.InsecureSkipVerify = true                       // ours, below
-	rec := recorder{header: make(http.Header)}
 	websocket.Accept(&rec, h.r, &opts)
 	if rec.status != http.StatusSwitchingProtocols {
 		text := strings.TrimPrefix(strings.TrimSpace(rec.text.String()), "WebSocket protocol violation: ")
@@ -261,27 +271,32 @@ func hijackable(w http.ResponseWriter) error {
 }
 
 // ask runs the Factory and takes over what it decides.
-func (h *handshake) ask(factory Factory, kept *atomic.Pointer[factoryWriter]) (Events, *factoryWriter, *HandshakeError) {
-	fw := &factoryWriter{response: response{w: h.w}, kept: kept}
-	fw.added, fw.base = fw.changes, func() headerList { return h.base().addHandshakeHeaders(h.headers()) }
-	ev, err := factory(fw, h.r)
+func (h *handshake) ask(factory Factory) (e *HandshakeError) {
+	fw := &factoryWriter{response: response{w: h.w}, h: h}
+	h.fw, fw.added = fw, fw
+	var err error
+	h.ev, err = factory(fw, h.r)
 	fw.mu.Lock()
 	wrote, status, changes, view := fw.wrote, fw.status, fw.changes(), fw.view
 	fw.mu.Unlock()
 	if wrote {
-		e := refuse(status, err)
-		if err == nil {
+		if e = refuse(status, err); err == nil {
 			e.Err, e.hint = errors.New("the factory answered the request itself and returned no error"), answerHint
 		}
-		return ev, nil, e
+		return e
 	}
 	h.changes = changes
 	if err == nil && view != nil {
 		err = h.choose(view["Sec-Websocket-Protocol"])
 	}
 	if err == nil {
-		return ev, fw, nil
+		return nil
 	}
+	return h.answerError(err)
+}
+
+// answerError answers the request as an error of the Factory's wants it. It returns nil if a Close frame is to tell it.
+func (h *handshake) answerError(err error) *HandshakeError {
 	e, text := refuse(http.StatusInternalServerError, err), internalError
 	var r *HandshakeError
 	switch {
@@ -298,12 +313,13 @@ func (h *handshake) ask(factory Factory, kept *atomic.Pointer[factoryWriter]) (E
 			if h.rejected = e; h.subprotocol == "" && len(offered) > 0 {
 				h.subprotocol = offered[0] // without one browsers fail the connection
 			}
-			return Events{OnError: func(*Conn, error) {}}, fw, nil
+			h.ev = Events{OnError: func(*Conn, error) {}}
+			return nil
 		}
 	}
-	changes.copyTo(h.w.Header())
+	h.changes.copyTo(h.w.Header())
 	h.answer(e.Status, text)
-	return ev, nil, e
+	return e
 }
 
 // choose takes over the subprotocol that the Factory chose.
@@ -364,33 +380,40 @@ func (h *handshake) headers() headerList {
 	return append(own, headerField{"Upgrade", valueWebSocket})
 }
 
-// switchProtocols takes the connection, and returns the header to send on it.
-// Behind Guard the 101 goes down the chain first, for middleware to see, and up to
-// Guard's writer, which keeps it. Without, nothing can tell whether it got through.
-func (h *handshake) switchProtocols() (conn net.Conn, brw *bufio.ReadWriter, sent headerList, e *HandshakeError) {
+// switchProtocols takes the connection, and settles the header to send on it.
+// Without Guard nothing can tell whether the chain lets a 101 through: it gets none.
+func (h *handshake) switchProtocols() *HandshakeError {
 	if !h.shared() {
 		h.changes.copyTo(h.chain)
 	}
 	own := h.headers()
-	if h.guard == nil {
-		sent = listHeader(h.chain).addHandshakeHeaders(own)
-		conn, brw, err := h.hijack()
-		if err != nil {
-			if e = refuse(http.StatusInternalServerError, err); conn == nil {
-				h.answer(e.Status, internalError)
-			} else { // the connection is no longer net/http's
-				io.WriteString(conn, "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-				conn.Close()
-			}
-		}
-		return conn, brw, sent, e
+	if h.guard != nil {
+		return h.switchBehindGuard(own)
 	}
-	u, r, g := h.u, h.r, h.guard
-	if !g.switchTo(own.with(h.changes), func(err error) { u.report(r, err) }) {
-		return nil, nil, nil, refuse(0, errTooLate)
+	h.sent = listHeader(h.chain).addHandshakeHeaders(own)
+	err := h.hijack()
+	switch {
+	case err == nil:
+		return nil
+	case h.conn == nil:
+		h.answer(http.StatusInternalServerError, internalError)
+	default: // the connection is no longer net/http's
+		io.WriteString(h.conn, "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		h.conn.Close()
 	}
+	return refuse(http.StatusInternalServerError, err)
+}
+
+// switchBehindGuard lets the 101 go down the chain first, for middleware to see, and up to
+// Guard's writer, which keeps it.
+func (h *handshake) switchBehindGuard(own headerList) *HandshakeError {
+	g := h.guard
+	if !g.switchTo(own.with(h.changes), h) {
+		return refuse(0, errTooLate)
+	}
+	over := false
 	defer func() {
-		if conn == nil && e == nil { // a panic
+		if !over { // a panic
 			g.switchFailed(nil)
 		}
 	}()
@@ -398,31 +421,34 @@ func (h *handshake) switchProtocols() (conn net.Conn, brw *bufio.ReadWriter, sen
 	if gin, ok := find[interface{ WriteHeaderNow() }](h.w); ok {
 		gin.WriteHeaderNow()
 	}
-	sent = g.toSend()
-	if !same(h.chain, h.below) {
-		sent = sent.with(listHeader(h.chain))
+	if h.sent = g.toSend(); !same(h.chain, h.below) {
+		h.sent = h.sent.with(listHeader(h.chain))
 	}
-	conn, brw, err := h.hijack()
+	h.sent = h.sent.addHandshakeHeaders(own)
+	err := h.hijack()
 	if err != nil {
 		// Not by way of the chain, which believes that it has answered.
 		g.switchFailed(func() { http.Error(h.bottom, internalError, http.StatusInternalServerError) })
-		return nil, nil, nil, refuse(http.StatusInternalServerError, err)
 	}
-	return conn, brw, sent.addHandshakeHeaders(own), nil
+	if over = true; err != nil {
+		return refuse(http.StatusInternalServerError, err)
+	}
+	return nil
 }
 
 // hijack takes the connection: by way of the chain, where writers on the way
 // may want to know, or from Guard's writer if the chain hides it or fails.
-func (h *handshake) hijack() (conn net.Conn, brw *bufio.ReadWriter, err error) {
+func (h *handshake) hijack() (err error) {
 	if hj, ok := find[http.Hijacker](h.w); ok {
-		if conn, brw, err = tryHijack(hj); err == nil {
-			return conn, brw, nil
+		if h.conn, h.brw, err = tryHijack(hj); err == nil {
+			return nil
 		}
 		if h.guard == nil {
-			return conn, nil, fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
+			return fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
 		}
 	}
-	return h.guard.Hijack()
+	h.conn, h.brw, err = h.guard.Hijack()
+	return err
 }
 
 // tryHijack makes an error of a panic: some writers take for granted that the

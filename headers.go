@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // A WebSocket upgrade takes the connection away from net/http, and whatever
@@ -46,6 +45,10 @@ func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isHandshake(r) || findGuard(w, r) != nil {
 			next.ServeHTTP(w, r)
+			return
+		}
+		if isHTTP2Handshake(r) {
+			serveHTTP2(w, next, r)
 			return
 		}
 		serveGuarded(w, next, r)
@@ -97,21 +100,24 @@ type response struct {
 	mu     sync.Mutex // protects the following, and what the two have of their own
 	w      http.ResponseWriter
 	state  responseState
-	wrote  bool              // a final status, or the connection is somebody else's
-	status int               // that was written
-	conn   net.Conn          // that was hijacked while switching
-	brw    *bufio.ReadWriter // likewise
-	added  func() headerList // what an answer is to have in its header; nil: nothing
+	wrote  bool                              // a final status, or the connection is somebody else's
+	status int                               // that was written
+	conn   net.Conn                          // that was hijacked while switching
+	brw    *bufio.ReadWriter                 // likewise
+	added  interface{ changes() headerList } // what an answer is to have in its header; nil: nothing
 
 	sent    headerList  // the header as it went out with the 101
 	seen    headerList  // what view was at the last call
 	view    http.Header // what Header returns; nil until somebody asks
 	blame   map[string]caller
 	last    caller // of the last call
-	report  func(error)
+	to      reporter
 	found   []error // to be reported
 	telling bool    // found is being reported: what is done meanwhile is report's own doing
 }
+
+// reporter is a handshake or a Conn: it knows its Upgrader.
+type reporter interface{ report(error) }
 
 type responseState int
 
@@ -160,7 +166,7 @@ func (p *response) pass(op string, status int, counts bool) (http.ResponseWriter
 		defer p.mu.Unlock()
 		if !p.wrote {
 			if p.added != nil {
-				p.added().copyTo(p.w.Header())
+				p.added.changes().copyTo(p.w.Header())
 				if status == http.StatusSwitchingProtocols { // it is not a Factory's to send
 					status = http.StatusInternalServerError
 				}
@@ -221,8 +227,8 @@ func (gone) WriteHeader(int)           {}
 
 // freeze makes sent what the client has got. It is called with the mutex held, as
 // are the following.
-func (p *response) freeze(sent headerList, report func(error)) {
-	p.state, p.sent, p.seen, p.report = frozen, sent, sent, report
+func (p *response) freeze(sent headerList, to reporter) {
+	p.state, p.sent, p.seen, p.to = frozen, sent, sent, to
 	p.blame, p.last, p.conn, p.brw = nil, caller{}, nil, nil
 	if p.view != nil { // somebody may have it
 		clear(p.view)
@@ -299,13 +305,13 @@ func (g *guardWriter) begin() (w http.ResponseWriter, below http.Header, before 
 // switchTo is called before the 101 goes down the chain, with what the handshake
 // adds to the header. From here on the response belongs to the handshake. It
 // reports false if the request has been answered.
-func (g *guardWriter) switchTo(added headerList, report func(error)) bool {
+func (g *guardWriter) switchTo(added headerList, to reporter) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != passing || g.wrote {
 		return false
 	}
-	g.state, g.report = switching, report
+	g.state, g.to = switching, to
 	live := g.below
 	if g.elsewhere {
 		g.view = g.before.header()
@@ -328,10 +334,10 @@ func (g *guardWriter) toSend() headerList {
 }
 
 // switchedTo is called when the connection is ours and sent is on its way.
-func (g *guardWriter) switchedTo(sent headerList, report func(error)) {
+func (g *guardWriter) switchedTo(sent headerList, c *Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.freeze(sent, report)
+	g.freeze(sent, c)
 	g.switched.Broadcast()
 }
 
@@ -378,8 +384,9 @@ func (g *guardWriter) finish() {
 // handshake that fails leaves nothing of it behind.
 type factoryWriter struct {
 	response
-	kept *atomic.Pointer[factoryWriter] // set when somebody may have a map that must be looked at in the end
-	base func() headerList              // the header when the Factory is called; nil from the upgrade on
+	h     *handshake // nil from the upgrade on
+	conn  *Conn      // nil until then
+	asked bool       // for the header: somebody may have a map that must be looked at in the end
 }
 
 func (f *factoryWriter) Header() http.Header {
@@ -388,9 +395,11 @@ func (f *factoryWriter) Header() http.Header {
 	if f.wrote {
 		return f.w.Header()
 	}
-	f.kept.Store(f)
+	if f.asked = true; f.conn != nil {
+		f.conn.asked.Store(f)
+	}
 	if f.view == nil && f.state == passing {
-		f.sent = f.base()
+		f.sent = f.h.base().addHandshakeHeaders(f.h.headers())
 	}
 	return f.header()
 }
@@ -409,11 +418,14 @@ func (f *factoryWriter) changes() (list headerList) {
 }
 
 // upgraded is called when the connection is ours and sent is on its way.
-func (f *factoryWriter) upgraded(sent headerList, report func(error)) {
+func (f *factoryWriter) upgraded(sent headerList, c *Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.freeze(sent, report)
-	f.w, f.added, f.base = nil, nil, nil
+	f.freeze(sent, c)
+	f.w, f.added, f.h, f.conn = nil, nil, nil, c
+	if f.asked {
+		c.asked.Store(f)
+	}
 }
 
 // finish is called when the connection has ended.

@@ -31,7 +31,6 @@ func goesOn(err error) bool {
 type invalidReason struct{ frame websocket.CloseError }
 
 func (e *invalidReason) Error() string { return e.frame.Error() }
-func (e *invalidReason) Unwrap() error { return e.frame }
 
 // closeReason is the reason that goes with a code of ours.
 func closeReason(code websocket.StatusCode) string {
@@ -151,7 +150,7 @@ func (c *Conn) failed(err error) {
 
 // fail closes the connection because of a fault, the first of which is reported.
 func (c *Conn) fail(code websocket.StatusCode, err error) {
-	c.out.close(code, closeReason(code))
+	c.sendClose(code, closeReason(code))
 	if c.fault != nil {
 		return
 	}
@@ -161,7 +160,7 @@ func (c *Conn) fail(code websocket.StatusCode, err error) {
 		c.safelyLast(func() { c.ev.OnError(c, err) })
 		c.out.worked()
 	} else if c.owner != nil {
-		c.owner.report(c.req, err)
+		c.report(err)
 	}
 }
 
@@ -173,13 +172,16 @@ func (c *Conn) safelyLast(f func()) {
 		switch {
 		case v == nil || v == http.ErrAbortHandler:
 		case c.owner != nil:
-			c.owner.report(c.req, &PanicError{v, debug.Stack()})
+			c.report(&PanicError{v, debug.Stack()})
 		default:
 			slog.Error((&PanicError{Value: v}).Error(), "stack", string(debug.Stack()))
 		}
 	}()
 	f()
 }
+
+// report gives err to the Upgrader.
+func (c *Conn) report(err error) { c.owner.report(c.req, err) }
 
 // settle works out how the connection ended.
 func (c *Conn) settle() {
@@ -194,16 +196,17 @@ func (c *Conn) settle() {
 
 // judge says what the end of the stream means. It returns what is a fault.
 func (c *Conn) judge(err error) (websocket.StatusCode, error) {
-	var (
-		frame   websocket.CloseError // of the peer's
-		invalid *invalidReason
-		fault   *peerError
-		dropped = c.out.dropped()
-	)
+	invalid, _ := err.(*invalidReason)
+	frame, closed := err.(websocket.CloseError) // the peer's
+	if invalid != nil {
+		frame, closed = invalid.frame, true
+	}
+	fault, wrong := err.(*peerError)
+	dropped := c.out.dropped()
 	switch {
-	case errors.As(err, &frame):
+	case closed:
 		c.end = CloseEvent{Code: frame.Code, Reason: strings.ToValidUTF8(frame.Reason, "\uFFFD"), WasClean: true}
-		if errors.As(err, &invalid) {
+		if invalid != nil {
 			c.end.WasClean = false
 			const code = websocket.StatusInvalidFramePayloadData
 			return code, &peerError{code, errors.New("the peer sent a close reason that is not UTF-8")}
@@ -213,9 +216,9 @@ func (c *Conn) judge(err error) (websocket.StatusCode, error) {
 		if dropped == ErrPingTimeout || dropped == ErrWriteTimeout || dropped == ErrBufferFull {
 			return websocket.StatusInternalError, dropped
 		}
-	case errors.As(err, &fault) && !c.out.closing():
+	case wrong && !c.out.closing():
 		return fault.code, fault
-	case fault != nil:
+	case wrong:
 		c.end.Err = fault
 	default:
 		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", err)

@@ -86,7 +86,11 @@ type outbox struct {
 func (o *outbox) init(sock net.Conn, mask bool, l *Limits, cancel func(error)) {
 	o.sock, o.mask, o.limits, o.cancel, o.start = sock, mask, l, cancel, time.Now()
 	o.state.Store(outside)
-	o.raw, o.under = plainSocket(sock), plainSocket(innermost(sock))
+	if o.raw = plainSocket(sock); o.raw != nil {
+		o.under = o.raw
+	} else {
+		o.under = plainSocket(innermost(sock))
+	}
 	if t, ok := sock.(*tls.Conn); ok && plainSocket(t.NetConn()) != nil {
 		o.tls = true
 	}

@@ -41,9 +41,10 @@ type HandshakeError struct {
 type handshakeErrorKind int
 
 const (
-	dialled   handshakeErrorKind = iota // or made by somebody else
-	rejection                           // Reject's
-	refusal                             // what a handshake on this server ended with
+	dialled    handshakeErrorKind = iota // or made by somebody else
+	rejection                            // Reject's
+	refusal                              // what a handshake on this server ended with
+	impossible                           // the browser does not even try
 )
 
 func (e *HandshakeError) Error() string {

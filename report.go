@@ -99,7 +99,7 @@ func (p *response) add(e *HeaderError) {
 // panic, call runtime.Goexit, or use the response.
 func (p *response) deliver() {
 	p.mu.Lock()
-	found, report := p.found, p.report
+	found, to := p.found, p.to
 	p.found, p.telling = nil, p.telling || len(found) > 0
 	p.mu.Unlock()
 	if len(found) == 0 {
@@ -111,7 +111,7 @@ func (p *response) deliver() {
 		p.mu.Unlock()
 	}()
 	for _, err := range found {
-		report(err)
+		to.report(err)
 	}
 }
 
@@ -204,7 +204,11 @@ func (l headerList) with(fields headerList) headerList {
 	if len(fields) == 0 {
 		return l
 	}
-	l = append(make(headerList, 0, len(l)+len(fields)), l...)
+	return append(make(headerList, 0, len(l)+len(fields)), l...).insert(fields)
+}
+
+// insert is with, in the place of l.
+func (l headerList) insert(fields headerList) headerList {
 	for _, f := range fields {
 		i, ok := slices.BinarySearchFunc(l, f.key, byKey)
 		switch {
@@ -227,7 +231,7 @@ func (l headerList) addHandshakeHeaders(own headerList) headerList {
 			clean = append(clean, f)
 		}
 	}
-	return clean.with(own)
+	return clean.insert(own)
 }
 
 // changes returns the keys, in order, in which h differs from l.
@@ -260,12 +264,19 @@ func (l headerList) header() http.Header {
 }
 
 func (l headerList) copyTo(h http.Header) {
+	n := 0
+	for _, f := range l {
+		n += len(f.values)
+	}
+	values := make([]string, 0, n)
 	for _, f := range l {
 		if f.values == nil {
 			delete(h, f.key)
-		} else {
-			h[f.key] = slices.Clone(f.values)
+			continue
 		}
+		at := len(values)
+		values = append(values, f.values...)
+		h[f.key] = values[at:len(values):len(values)]
 	}
 }
 

@@ -121,6 +121,16 @@ func (rt Route[In, Out]) Broadcast(g *Group, v Out, except ...*Conn) error {
 // under which the server's routes are, "https://example.com" say.
 // opts.Params needs a value for every wildcard of Path, and no other.
 func (rt Route[In, Out]) Dial(ctx context.Context, base string, ev RouteEvents[Out, In], opts *DialOptions) (*RouteConn[In], error) {
+	c, err := rt.dial(ctx, base, ev, opts)
+	if err != nil {
+		return nil, err
+	}
+	go c.conn.run()
+	return c, nil
+}
+
+// dial connects. The connection is to be run.
+func (rt Route[In, Out]) dial(ctx context.Context, base string, ev RouteEvents[Out, In], opts *DialOptions) (*RouteConn[In], error) {
 	rawURL, err := rt.URL(base, opts)
 	if err != nil {
 		return nil, err
@@ -134,7 +144,6 @@ func (rt Route[In, Out]) Dial(ctx context.Context, base string, ev RouteEvents[O
 	if c.conn, err = dial(ctx, rawURL, events, &o); err != nil {
 		return nil, err
 	}
-	go c.conn.run()
 	return c, nil
 }
 

@@ -40,6 +40,7 @@ func Stream(serve func(c net.Conn)) Events {
 		OnOpen: func(c *Conn) error {
 			s := &stream{conn: c, done: make(chan struct{})}
 			s.changed.L = &s.mu
+			s.read, s.write = deadline{wake: s.wake}, deadline{wake: s.wake}
 			streams.Store(c, s)
 			go s.run(serve)
 			return nil
@@ -240,11 +241,29 @@ func (a browserAddr) String() string { return string(a) }
 
 // deadline is when Read or Write fails. Its timer only wakes those that wait.
 type deadline struct {
+	wake  func()
 	at    time.Time // by the timer's clock; zero: never
 	timer *time.Timer
 }
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+// set is called with the mutex held that protects d, and wake after it, without.
+func (d *deadline) set(t time.Time) {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	if d.at = t; t.IsZero() {
+		return
+	}
+	left := time.Until(t)
+	d.at = time.Now().Add(left)
+	if d.timer == nil {
+		d.timer = time.AfterFunc(left, d.wake)
+	} else {
+		d.timer.Reset(left)
+	}
+}
 
 func (s *stream) SetReadDeadline(t time.Time) error  { return s.set(&s.read, t) }
 func (s *stream) SetWriteDeadline(t time.Time) error { return s.set(&s.write, t) }
@@ -255,21 +274,9 @@ func (s *stream) SetDeadline(t time.Time) error {
 }
 
 func (s *stream) set(d *deadline, t time.Time) error {
-	defer s.wake()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	if d.at = t; t.IsZero() {
-		return nil
-	}
-	left := time.Until(t)
-	d.at = time.Now().Add(left)
-	if d.timer == nil {
-		d.timer = time.AfterFunc(left, s.wake)
-	} else {
-		d.timer.Reset(left)
-	}
+	d.set(t)
+	s.mu.Unlock()
+	s.wake()
 	return nil
 }

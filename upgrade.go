@@ -8,10 +8,8 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -103,35 +101,32 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	if !isHandshake(r) {
 		return u.serveOther(w, r)
 	}
-	if !u.enter() {
-		h := handshake{w: w}
-		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
-		e := refuse(http.StatusServiceUnavailable, ErrShutdown)
-		u.report(r, e)
+	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
+	if e := h.judge(); e != nil {
+		h.answer(e.Status, "ws: "+e.Err.Error())
+		h.report(e)
 		return e
 	}
-	c, kept, refused := u.handshake(w, r, factory)
-	if c == nil {
-		u.report(r, refused)
-		return refused
+	if !u.enter() {
+		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
+		e := refuse(http.StatusServiceUnavailable, ErrShutdown)
+		h.report(e)
+		return e
 	}
-	life := func() {
-		c.run()
-		if f := kept.Load(); f != nil {
-			f.finish()
-		}
-	}
+	c, refused := h.upgrade(factory)
 	switch {
+	case c == nil:
 	case refused != nil: // it is over once the client answers the Close frame
-		go life()
-		u.report(r, refused)
-		return refused
+		go c.run()
 	case u.Detach:
-		go life()
+		go c.run()
+		return nil
 	default:
-		life()
+		c.run()
+		return nil
 	}
-	return nil
+	h.report(refused)
+	return refused
 }
 
 // serveOther answers a request that is no handshake.
@@ -147,62 +142,52 @@ func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
 	return e
 }
 
-// handshake takes the request to a connection that is ready to run. With a
+// upgrade takes a handshake that is good to a connection that is ready to run. With a
 // connection and an error, the connection only tells the client that it is refused.
-func (u *Upgrader) handshake(w http.ResponseWriter, r *http.Request, factory Factory) (c *Conn, kept *atomic.Pointer[factoryWriter], e *HandshakeError) {
-	defer func() { u.exit(c, e == nil) }() // also when the Factory panics
-	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
-	if e = h.judge(); e != nil {
-		h.answer(e.Status, "ws: "+e.Err.Error())
-		return nil, nil, e
-	}
+func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
+	defer func() { h.u.exit(c, e == nil) }() // also when the Factory panics
 	if h.guard != nil {
 		if h.bottom, h.below, h.before = h.guard.begin(); h.bottom == nil {
-			return nil, nil, refuse(0, errTooLate)
+			return nil, refuse(0, errTooLate)
 		}
 	}
 	if err := hijackable(h.bottom); err != nil {
 		h.answer(http.StatusNotImplemented, "ws: "+err.Error())
-		return nil, nil, refuse(http.StatusNotImplemented, err)
+		return nil, refuse(http.StatusNotImplemented, err)
 	}
-	h.chain = w.Header()
-	kept = new(atomic.Pointer[factoryWriter])
-	ev, fw, e := h.ask(factory, kept)
-	if e != nil {
-		return nil, nil, e
+	h.chain = h.w.Header()
+	if e = h.ask(factory); e != nil {
+		return nil, e
 	}
-	conn, brw, sent, e := h.switchProtocols()
-	if e != nil {
-		return nil, nil, e
+	if e = h.switchProtocols(); e != nil {
+		return nil, e
 	}
-	c = h.newConn(ev, conn, brw)
-	req := c.req
-	report := func(err error) { u.report(req, err) }
+	c = h.newConn()
 	if h.guard != nil {
-		h.guard.switchedTo(sent, report)
+		h.guard.switchedTo(h.sent, c)
 	}
-	fw.upgraded(sent, report)
-	if err := c.accept(sent); err != nil {
-		conn.Close()
+	h.fw.upgraded(h.sent, c)
+	if err := c.accept(h.sent); err != nil {
+		h.conn.Close()
 		c.cancel(err)
-		return nil, nil, refuse(0, err)
+		return nil, refuse(0, err)
 	}
 	if h.rejected != nil {
 		c.Close(websocket.StatusCode(4000+h.rejected.Status), h.closeReason())
 	}
-	return c, kept, h.rejected
+	return c, h.rejected
 }
 
 // newConn makes the Conn, of the handshake only what Conn.Request promises.
-func (h *handshake) newConn(ev Events, conn net.Conn, brw *bufio.ReadWriter) *Conn {
-	c := &Conn{ev: ev, owner: h.u, limits: h.u.Limits.withDefaults(), subprotocol: h.subprotocol}
+func (h *handshake) newConn() *Conn {
+	c := &Conn{ev: h.ev, owner: h.u, limits: h.u.Limits.withDefaults(), subprotocol: h.subprotocol}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(h.r.Context()))
 	c.req = h.r.WithContext(c.ctx)
 	c.req.Body = http.NoBody
 	c.onPing, c.onPong = h.u.Engine.OnPingReceived, h.u.Engine.OnPongReceived
-	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
-	c.attach(conn, nil, early, false)
-	*brw.Reader = bufio.Reader{} // net/http holds it, and its buffer
+	early, _ := h.brw.Reader.Peek(h.brw.Reader.Buffered())
+	c.attach(h.conn, nil, early, false)
+	*h.brw.Reader = bufio.Reader{} // net/http holds it, and its buffer
 	c.useExtension(h.extension, h.u.Engine.CompressionThreshold)
 	return c
 }
@@ -256,9 +241,12 @@ func (u *Upgrader) exit(c *Conn, live bool) {
 
 func (u *Upgrader) remove(c *Conn) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	delete(u.conns, c)
 	u.checkEmpty()
+	u.mu.Unlock()
+	if f := c.asked.Load(); f != nil {
+		f.finish()
+	}
 }
 
 // checkEmpty ends Shutdown if nothing is left.

@@ -168,8 +168,12 @@ func newSite(t testing.TB, guarded bool, u *ws.Upgrader, build func(s *site) htt
 		h.ServeHTTP(w, r)
 	}))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	srv.Start()
 	t.Cleanup(func() { srv.Config.Close() }) // which waits for nobody
+	if guarded && overHTTP2 {
+		s.addr = startHTTP2(t, srv)
+		return s
+	}
+	srv.Start()
 	s.addr = srv.Listener.Addr().String()
 	return s
 }

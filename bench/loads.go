@@ -14,6 +14,9 @@ const variety = 16
 // echo has w.conns connections send w.inflight messages each in one write, await
 // all replies and do it again.
 func echo(p *process, w work, t timing) (figures, error) {
+	if err := needFiles(w.conns); err != nil {
+		return figures{}, err
+	}
 	clients, err := dialMany(p.addr, "/echo", w.conns, dialOptions{
 		tls: w.tls, deflate: w.deflate, text: w.text, readBuffer: min(w.inflight*w.size+4096, 128<<10),
 	})
@@ -121,6 +124,14 @@ func (l *echoLoop) run(stop, timed *atomic.Bool) error {
 
 // connect has w.conns workers connect, check one echo and leave, again and again.
 func connect(p *process, w work, t timing) (figures, error) {
+	if err := needFiles(w.conns + w.idle); err != nil {
+		return figures{}, err
+	}
+	idle, err := dialMany(p.addr, "/echo", w.idle, dialOptions{hello: hello, readBuffer: smallBuffer})
+	defer dropAll(idle)
+	if err != nil {
+		return figures{}, err
+	}
 	var (
 		stop  atomic.Bool
 		timed atomic.Bool

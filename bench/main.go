@@ -43,6 +43,7 @@ func run(args []string) error {
 		rounds    = fs.Int("rounds", 5, "rounds; in each, every server is measured once")
 		duration  = fs.Duration("duration", time.Second, "measured window of one server in one round")
 		short     = fs.Bool("short", false, "everything, but tiny: a check that it works")
+		scale     = fs.Bool("scale", false, "measure how costs grow with the number of connections instead")
 		hono      = fs.Bool("hono", false, "measure Hono on Bun, Deno and Node too")
 		profile   = fs.String("profile", "", "write CPU profiles of the Go servers' measured windows, and heap profiles of the idle ones, to this `directory`")
 		jsonPath  = fs.String("json", "", "write every figure of every round to this `file`")
@@ -71,7 +72,11 @@ func run(args []string) error {
 		t.warm, t.window = 20*time.Millisecond, 60*time.Millisecond
 		*rounds = 1
 	}
-	works, err := pick(allWorks(*short), func(w work) string { return w.name }, *worksRE)
+	works := allWorks(*short)
+	if *scale {
+		works = scaleWorks(*short)
+	}
+	works, err := pick(works, func(w work) string { return w.name }, *worksRE)
 	if err != nil {
 		return fmt.Errorf("-works: %w", err)
 	}

@@ -82,7 +82,7 @@ func (rep *report) failures() (n int) {
 
 // works are those that the report has figures of, in their usual order.
 func (rep *report) works() []work {
-	return slices.DeleteFunc(allWorks(rep.Short), func(w work) bool {
+	return slices.DeleteFunc(slices.Concat(allWorks(rep.Short), scaleWorks(rep.Short)), func(w work) bool {
 		return !slices.ContainsFunc(rep.Results, func(r *result) bool { return r.Work == w.name })
 	})
 }

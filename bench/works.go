@@ -16,6 +16,7 @@ type work struct {
 	shows []metric // the first is the one that counts
 
 	conns    int
+	idle     int // connections that are open besides
 	size     int // of a message
 	inflight int // messages written at once
 	stalled  int // of conns: they stop reading
@@ -41,6 +42,33 @@ func allWorks(short bool) []work {
 		n = numbers{few: 8, large: 2, huge: 2, idle: 100, dialers: 4, crowd: 50, stalled: 2, many: 200}
 	}
 	return slices.Concat(echoWorks(n), connectionWorks(n), broadcastWorks(n))
+}
+
+// scaleWorks are the same few for more and more connections.
+func scaleWorks(short bool) (works []work) {
+	sizes := []int{1000, 4000, 19_000}
+	if short {
+		sizes = []int{20, 40, 80}
+	}
+	var idles, echoes, connects, broadcasts []work
+	for _, n := range sizes {
+		m := numbers{few: n, large: 1, huge: 1, idle: n, dialers: 16, crowd: n, many: n}
+		if short {
+			m.dialers = 4
+		}
+		get := func(works []work, name, as string) work {
+			w := works[slices.IndexFunc(works, func(w work) bool { return w.name == name })]
+			w.name = fmt.Sprintf("scale-%s-%d", as, n)
+			return w
+		}
+		idles = append(idles, get(connectionWorks(m), "idle", "idle"))
+		echoes = append(echoes, get(echoWorks(m), "echo-32B-1", "echo"))
+		c := get(connectionWorks(m), "connect", "connect")
+		c.idle, c.title = n, fmt.Sprintf("%s, beside %d idle connections", c.title, n)
+		connects = append(connects, c)
+		broadcasts = append(broadcasts, get(broadcastWorks(m), "broadcast-many", "broadcast"))
+	}
+	return slices.Concat(idles, echoes, connects, broadcasts)
 }
 
 // numbers are of connections.

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,50 +74,84 @@ func TestExample(t *testing.T) {
 		defer mu.Unlock()
 		return strings.Join(printed, "\n")
 	}
-	ctx, bye := context.WithCancel(t.Context())
-	defer bye()
-	gone := make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	gone := make(chan error, 1)
 	go func() {
-		defer close(gone)
-		rpc.Run(ctx, address, func(s string) {
+		gone <- rpc.Run(ctx, address, func(s string) {
 			mu.Lock()
 			printed = append(printed, s)
 			mu.Unlock()
 		})
 	}()
 
-	// The page.
-	page, _ := browser.Start(t)
-	if err := chromedp.Do(page, chromedp.Navigate(address)); err != nil {
+	// The pages: the one in TypeScript is left by the keyboard alone.
+	typescript, _ := browser.Start(t)
+	inGo, cancel := chromedp.NewContext(typescript)
+	defer cancel()
+	if err := chromedp.Do(typescript, chromedp.Navigate(address)); err != nil {
 		t.Fatal(err)
 	}
-	shows := func(condition string) {
+	if err := chromedp.Do(inGo, chromedp.Navigate(address+"/wasm")); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(page context.Context, id, condition string) {
 		t.Helper()
-		if _, err := chromedp.Run(page, chromedp.Poll[bool]("("+condition+")(document.getElementById('log').textContent)", chromedp.WithPollingTimeout(time.Minute))); err != nil {
+		if _, err := chromedp.Run(page, chromedp.Poll[bool]("("+condition+")(document.getElementById('"+id+"').textContent)", chromedp.WithPollingTimeout(time.Minute))); err != nil {
 			text, _ := chromedp.Run(page, chromedp.Evaluate[string](`document.body.innerText`))
 			t.Fatalf("never: %s: %v\nthe page shows:\n%s\nthe client printed:\n%s", condition, err, text, lines())
 		}
 	}
-	shows(`s => s.split("\n").filter(l => /^sent at \d\d:.*, answered at \d\d:/.test(l)).length >= 2`)
+	const answered = `s => s.split("\n").filter(l => /^sent at \d\d:.*, answered at \d\d:/.test(l)).length >= 2`
+	shows(typescript, "log", answered)
+	shows(inGo, "log", answered)
 	if n := strings.Count(lines(), "answered at"); n < 1 {
 		t.Errorf("the client printed\n%s", lines())
 	}
-	if err := chromedp.Do(page, chromedp.Click("#bye")); err != nil {
+	if err := chromedp.Do(typescript, chromedp.EmulateViewport(320, 640, chromedp.EmulateMobile)); err != nil {
 		t.Fatal(err)
 	}
-	const farewell = `closed with 4001 "see you"`
-	shows(`s => s.endsWith('` + farewell + `\n')`)
-	bye()
-	<-gone
-	if s := lines(); !strings.HasSuffix(s, farewell) || strings.Count(s, "closed with") != 1 {
-		t.Errorf("the client printed\n%s", s)
+	width, err := chromedp.Run(typescript, chromedp.Evaluate[int](`document.documentElement.scrollWidth`))
+	if err != nil || width > 320 {
+		t.Errorf("on a phone of 320 pixels the page takes %d: %v", width, err)
 	}
+	if err := chromedp.Do(typescript, chromedp.Focus("#bye"), chromedp.KeyEvent(" ")); err != nil {
+		t.Fatal(err)
+	}
+	shows(typescript, "state", `s => s === "The server said bye: see you."`)
+	if err := chromedp.Do(inGo, chromedp.Click("#leave")); err != nil {
+		t.Fatal(err)
+	}
+	shows(inGo, "state", `s => s === "Ended."`)
 
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+	// The Go client comes back to a server that was started anew, and another page too.
+	if err := chromedp.Do(typescript, chromedp.Navigate(address)); err != nil {
+		t.Fatal(err)
+	}
+	shows(typescript, "state", `s => s === "Connected."`)
+	stopServer(t, cmd, syscall.SIGTERM, &stderr)
+	shows(typescript, "state", `s => /Again in \d+ s/.test(s)`)
+	again := exec.Command(cmd.Path, "-addr", host)
+	again.Stderr = &stderr
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer again.Process.Kill()
+	shows(typescript, "state", `s => s === "Connected."`)
+	leave()
+	if err := <-gone; err != context.Canceled || !strings.Contains(lines(), "closed with 1001") {
+		t.Errorf("the client returned %v and printed\n%s", err, lines())
+	}
+	stopServer(t, again, os.Interrupt, &stderr)
+}
+
+func stopServer(t *testing.T, cmd *exec.Cmd, sig os.Signal, stderr *bytes.Buffer) {
+	t.Helper()
+	if err := cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("the server: %v\n%s", err, &stderr)
+		t.Errorf("the server: %v\n%s", err, stderr)
 	}
 }
 
@@ -177,6 +213,18 @@ func TestChecks(t *testing.T) {
 	mux.Handle("GET /refuse", u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
 		return ws.Events{}, ws.Reject(http.StatusForbidden, "members only")
 	}))
+	var restarts atomic.Int32
+	mux.HandleFunc("GET /restarts", u.Upgrade(func(_ http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		if restarts.Add(1) == 2 {
+			return ws.Events{}, ws.Reject(http.StatusServiceUnavailable, "busy") // a page learns no status
+		}
+		return ws.Events{OnOpen: func(c *ws.Conn) error {
+			if r.FormValue("after") == "2" {
+				return c.Close(4001, "enough")
+			}
+			return c.Close(1012, "")
+		}}, nil
+	}))
 	mux.HandleFunc("GET /hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	handle("/stall", ws.Events{OnOpen: func(c *ws.Conn) error { <-release; return nil }})
 	handle("/release", ws.Events{OnOpen: func(*ws.Conn) error { releaseOnce(); return nil }})
@@ -234,6 +282,7 @@ WebAssembly.instantiateStreaming(fetch("page.wasm"), go.importObject).then(({ in
 		"close_error":           {4003, "r", 0},
 		"panic":                 {1005, "", 0},
 		"route_invalid":         {1005, "", 0},
+		"redial_context":        {1000, "", 0},
 	} {
 		t.Run("server_saw_"+name, func(t *testing.T) {
 			if got := seen[name]; got != want {

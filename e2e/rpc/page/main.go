@@ -239,6 +239,57 @@ var checks = []struct {
 		}
 		return nil
 	}},
+	{"redial", func() error { // D3
+		var ends []string
+		n := -1
+		err := ws.Redial(context.Background(), base+"/restarts", func() (ws.Events, *ws.DialOptions, error) {
+			n++
+			return ws.Events{}, &ws.DialOptions{Query: url.Values{"after": {fmt.Sprint(n)}}}, nil
+		}, &ws.Retry{First: 10 * time.Millisecond, Waiting: func(_ time.Duration, e ws.CloseEvent, err error) {
+			ends = append(ends, fmt.Sprint(int(e.Code), err != nil))
+		}})
+		if got := strings.Join(ends, ", "); got != "1012 false, 1006 true" || err != (websocket.CloseError{Code: 4001, Reason: "enough"}) {
+			return fmt.Errorf("%v after %s", err, got)
+		}
+		return nil
+	}},
+	{"redial_online", func() error { // D3: the wait ends
+		n := 0
+		errOnline := errors.New("online")
+		err := ws.Redial(context.Background(), base+"/hang", func() (ws.Events, *ws.DialOptions, error) {
+			if n++; n == 1 {
+				return ws.Events{}, nil, &ws.HandshakeError{Err: errors.New("offline")}
+			}
+			return ws.Events{}, nil, errOnline
+		}, &ws.Retry{First: time.Hour, Max: time.Hour, Waiting: func(time.Duration, ws.CloseEvent, error) {
+			js.Global().Call("setTimeout", js.Global().Get("Function").New(`dispatchEvent(new Event("online"))`), 100)
+		}})
+		if err != errOnline {
+			return fmt.Errorf("it returned %v", err)
+		}
+		return nil
+	}},
+	{"redial_context", func() error { // D3: the server gets a 1000
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		err := ws.Redial(ctx, base+"/seen/redial_context", func() (ws.Events, *ws.DialOptions, error) {
+			return ws.Events{OnOpen: func(*ws.Conn) error { cancel(); return nil }}, nil, nil
+		}, nil)
+		if err != context.Canceled {
+			return fmt.Errorf("it returned %v", err)
+		}
+		return nil
+	}},
+	{"redial_impossible", func() error { // D3: the browser does not even try
+		err := ws.Redial(context.Background(), base+"/echo", func() (ws.Events, *ws.DialOptions, error) {
+			return ws.Events{}, &ws.DialOptions{Engine: websocket.DialOptions{Subprotocols: []string{"not a token"}}}, nil
+		}, nil)
+		var he *ws.HandshakeError
+		if !errors.As(err, &he) {
+			return fmt.Errorf("it returned %v", err)
+		}
+		return nil
+	}},
 	{"cancelled", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()

@@ -1,10 +1,11 @@
 //go:build js && wasm
 
-// Command page is the client in the browser. The server builds it.
+// Command page is the client in Go, in the browser. The server builds it.
 package main
 
 import (
 	"context"
+	"fmt"
 	"syscall/js"
 
 	"github.com/seed412db446/ws/examples/rpc"
@@ -13,18 +14,19 @@ import (
 func main() {
 	document := js.Global().Get("document")
 	log := document.Call("getElementById", "log")
-	bye := document.Call("getElementById", "bye")
+	leave := document.Call("getElementById", "leave")
+	print := func(s string) { log.Call("append", s+"\n") }
 
 	ctx, cancel := context.WithCancel(context.Background())
 	click := js.FuncOf(func(js.Value, []js.Value) any {
-		bye.Set("disabled", true)
+		leave.Set("disabled", true)
 		cancel()
 		return nil
 	})
-	bye.Call("addEventListener", "click", click)
-	bye.Set("disabled", false)
+	leave.Call("addEventListener", "click", click)
+	leave.Set("disabled", false)
 
-	rpc.Run(ctx, js.Global().Get("location").Get("origin").String(), func(s string) {
-		log.Call("append", s+"\n")
-	})
+	err := rpc.Run(ctx, js.Global().Get("location").Get("origin").String(), print)
+	leave.Set("disabled", true)
+	print(fmt.Sprint("ended: ", err))
 }

@@ -1,20 +1,19 @@
-// Command server answers clients, and serves the page that is one. It needs the
-// go command, to build the page for the browser.
+// Command server answers clients, and serves two pages that are one: / in TypeScript, and /wasm
+// in Go, which the go command builds in the background.
 package main
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,8 +21,8 @@ import (
 	"github.com/seed412db446/ws/examples/rpc"
 )
 
-//go:embed index.html
-var index []byte
+//go:embed web
+var files embed.FS
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8787", "the address to listen on")
@@ -35,43 +34,48 @@ func main() {
 }
 
 func run(addr string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("%w (-addr takes another address)", err)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: another server is running there; stop it, or take a free port with -addr 127.0.0.1:0", err)
+	} else if err != nil {
+		return err
 	}
-	dir, err := os.MkdirTemp("", "rpc-page-")
+	web, err := fs.Sub(files, "web")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	wasm := filepath.Join(dir, "page.wasm")
-	wasmExec, err := buildPage(ctx, wasm)
+	wasm, err := newWasm()
 	if err != nil {
 		return err
 	}
+	defer wasm.remove()
 
 	upgrader := &ws.Upgrader{}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+rpc.Clock.Path, upgrader.Upgrade(rpc.Clock.Factory(clock)))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { w.Write(index) })
-	mux.HandleFunc("GET /page.wasm", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, wasm) })
-	mux.HandleFunc("GET /wasm_exec.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, wasmExec) })
+	mux.Handle("GET /", http.FileServerFS(web))
+	mux.HandleFunc("GET /wasm", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web, "wasm.html") })
+	mux.HandleFunc("GET /page.wasm", wasm.serve)
+	mux.HandleFunc("GET /wasm_exec.js", wasm.serve)
 
 	srv := &http.Server{Handler: ws.Guard(mux)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	fmt.Printf("http://%s\n", l.Addr())
+	go wasm.build(ctx)
 	select {
-	case err := <-failed:
-		return err
+	case err = <-failed:
+		stop()
 	case <-ctx.Done():
 		stop() // a second Ctrl-C ends the program at once
+		grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		err = errors.Join(upgrader.Shutdown(grace), srv.Shutdown(grace))
 	}
-	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return errors.Join(upgrader.Shutdown(grace), srv.Shutdown(grace))
+	<-wasm.built
+	return err
 }
 
 // clock is the server's end of the Route.
@@ -84,19 +88,4 @@ func clock(http.ResponseWriter, *http.Request) (ws.RouteEvents[rpc.Tick, rpc.Toc
 			return c.Send(rpc.Tock{Client: t.Client, Server: time.Now()})
 		},
 	}, nil
-}
-
-// buildPage builds the page's client into the file wasm. It returns the
-// script that starts it, which must be of the same Go.
-func buildPage(ctx context.Context, wasm string) (wasmExec string, err error) {
-	build := exec.CommandContext(ctx, "go", "build", "-o", wasm, "github.com/seed412db446/ws/examples/rpc/page")
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("can't build the page: %w\n%s", err, out)
-	}
-	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-	if err != nil {
-		return "", fmt.Errorf("can't find Go's wasm_exec.js: %w", err)
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), "lib", "wasm", "wasm_exec.js"), nil
 }

@@ -1,0 +1,444 @@
+//go:build !js
+
+package ws
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// Over HTTP/2 a WebSocket is a stream: an extended CONNECT opens it, a 200 accepts it, and
+// its DATA carries the frames (RFC 8441). Routers, middleware and packages know none of
+// that. So Guard makes of it what they know, a GET with an Upgrade header whose connection is
+// hijacked and answered with a 101; and what is written to that connection goes to the stream.
+// Below Guard there is only HTTP/1.1.
+
+// isHTTP2Handshake reports whether r is a WebSocket handshake over HTTP/2.
+func isHTTP2Handshake(r *http.Request) bool {
+	return r.Method == http.MethodConnect && r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket"
+}
+
+// serveHTTP2 is Guard for a handshake over HTTP/2. It returns when the stream may end: net/http
+// takes no write after that.
+func serveHTTP2(w http.ResponseWriter, next http.Handler, r *http.Request) {
+	// As over HTTP/1.1 it ends with the handler, and only until the upgrade with the client.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	sw := &http2Writer{w: w, r: r, header: w.Header().Clone(), stay: context.AfterFunc(r.Context(), cancel)}
+	defer sw.end()
+	defer cancel()
+	serveGuarded(sw, next, upgradeRequest(r, ctx))
+}
+
+// upgradeRequest returns r as it would be over HTTP/1.1. The key is as good as any: nothing
+// depends on it, since the stream can't come from a cache (RFC 8441, section 5.1).
+func upgradeRequest(r *http.Request, ctx context.Context) *http.Request {
+	r = r.Clone(ctx)
+	r.Method, r.Proto, r.ProtoMajor, r.ProtoMinor = http.MethodGet, "HTTP/1.1", 1, 1
+	delete(r.Header, ":protocol")
+	r.Header["Upgrade"], r.Header["Connection"] = []string{"websocket"}, []string{"Upgrade"}
+	r.Header["Sec-Websocket-Key"] = []string{"AAAAAAAAAAAAAAAAAAAAAA=="}
+	r.ContentLength = max(r.ContentLength, 0) // -1 is the stream itself
+	r.Body, r.Trailer = http.NoBody, nil
+	return r
+}
+
+// http2Writer is the writer under Guard's for a handshake over HTTP/2.
+type http2Writer struct {
+	w      http.ResponseWriter
+	r      *http.Request // as it came
+	stay   func() bool   // from here on the request does not end with the stream
+	header http.Header   // what handlers see: w's is touched at the answer alone
+
+	mu       sync.Mutex // protects the following
+	switched bool       // 101 was written
+	answered bool
+	silent   bool // the answer's body is dropped
+	conn     *http2Conn
+}
+
+func (w *http2Writer) Header() http.Header { return w.header }
+
+func (w *http2Writer) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.answered || w.conn != nil:
+	case status == http.StatusSwitchingProtocols:
+		w.switched = true
+	default:
+		w.answer(status, w.header)
+	}
+}
+
+// answer sends the head of a response. A 2xx would open the socket: what is no upgrade and
+// one of them is a 501 without a body.
+func (w *http2Writer) answer(status int, header http.Header) {
+	final := w.w.Header()
+	clear(final)
+	maps.Copy(final, header)
+	switch {
+	case status == http.StatusSwitchingProtocols:
+		status = http.StatusOK
+		removeUnfit(final)
+	case status >= 200 && status < 300:
+		status, w.silent = http.StatusNotImplemented, true
+		removeUnfit(final)
+	}
+	for _, k := range []string{"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Sec-Websocket-Accept"} {
+		delete(final, k)
+	}
+	w.answered = status >= 200
+	w.w.WriteHeader(status)
+}
+
+// removeUnfit takes out what says something of a body.
+func removeUnfit(h http.Header) {
+	maps.DeleteFunc(h, func(k string, _ []string) bool { return unfit[http.CanonicalHeaderKey(k)] })
+}
+
+func (w *http2Writer) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.conn != nil:
+		return 0, http.ErrHijacked
+	case w.switched && !w.answered:
+		return 0, http.ErrBodyNotAllowed
+	case w.silent:
+		return len(p), nil
+	}
+	return w.w.Write(p)
+}
+
+func (w *http2Writer) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.conn != nil:
+		return http.ErrHijacked
+	case w.switched && !w.answered:
+		return nil
+	case !w.answered:
+		w.answer(http.StatusOK, w.header)
+	}
+	return http.NewResponseController(w.w).Flush()
+}
+
+func (w *http2Writer) Flush() { w.FlushError() }
+
+// Hijack returns the stream as a connection on which an answer of HTTP/1.1 is written, unless it was by
+// WriteHeader(101), and then what the protocol says.
+func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.conn != nil:
+		return nil, nil, http.ErrHijacked
+	case w.answered:
+		return nil, nil, errors.New("ws: the request was answered before the upgrade")
+	case !w.stay():
+		return nil, nil, fmt.Errorf("ws: the client has left: %w", context.Cause(w.r.Context()))
+	}
+	c := newHTTP2Conn(w)
+	c.rc.SetReadDeadline(time.Time{}) // the server's are for requests
+	c.rc.SetWriteDeadline(time.Time{})
+	if w.conn = c; w.switched {
+		w.answer(http.StatusSwitchingProtocols, w.header)
+		c.headed = true
+		if err := c.rc.Flush(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
+}
+
+// SetReadDeadline is here for http.ResponseController, as is SetWriteDeadline.
+func (w *http2Writer) SetReadDeadline(t time.Time) error {
+	return w.control(func(rc *http.ResponseController) error { return rc.SetReadDeadline(t) })
+}
+
+func (w *http2Writer) SetWriteDeadline(t time.Time) error {
+	return w.control(func(rc *http.ResponseController) error { return rc.SetWriteDeadline(t) })
+}
+
+func (w *http2Writer) control(f func(*http.ResponseController) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return http.ErrHijacked
+	}
+	return f(http.NewResponseController(w.w))
+}
+
+// end is called when the handler has returned. It waits for the end of the connection, if there is one.
+func (w *http2Writer) end() {
+	w.stay()
+	w.mu.Lock()
+	c := w.conn
+	w.mu.Unlock()
+	if c != nil {
+		c.wait()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.answered {
+		w.answer(http.StatusOK, w.header)
+	}
+}
+
+// http2Conn is a stream of HTTP/2 as a connection. It has deadlines of its own, for net/http's end
+// the stream, even one that passes while nobody waits: a Read that awaits input can be given
+// up. Only a Write that is under way when its deadline passes ends the stream, as it ends TLS.
+type http2Conn struct {
+	w             *http2Writer
+	rc            *http.ResponseController
+	ctx           context.Context // the stream's
+	local, remote net.Addr
+	closed        chan struct{}
+
+	writing sync.Mutex // held by Write; protects the following
+	headed  bool       // the answer's head was sent
+	head    []byte     // what there is of it until then
+
+	mu       sync.Mutex // protects the following
+	changed  sync.Cond  // something of it has
+	awaiting bool       // a goroutine waits for input
+	ready    bool       // there is input, or an end
+	rest     io.Reader  // what was there when the stream had ended; nil until then
+	isClosed bool
+	over     bool // net/http's writer is not to be touched any more
+	inWrite  bool
+	late     bool // a Write did not end in time
+	read     deadline
+	write    deadline
+}
+
+func newHTTP2Conn(w *http2Writer) *http2Conn {
+	c := &http2Conn{w: w, rc: http.NewResponseController(w.w), ctx: w.r.Context(), closed: make(chan struct{})}
+	c.local, _ = c.ctx.Value(http.LocalAddrContextKey).(net.Addr)
+	if a, err := netip.ParseAddrPort(w.r.RemoteAddr); err == nil {
+		c.remote = net.TCPAddrFromAddrPort(a)
+	}
+	c.changed.L = &c.mu
+	c.read, c.write = deadline{wake: c.wake}, deadline{wake: c.wake}
+	return c
+}
+
+func (c *http2Conn) LocalAddr() net.Addr  { return c.local }
+func (c *http2Conn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *http2Conn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		var from io.Reader
+		switch {
+		case c.isClosed:
+			return 0, net.ErrClosed
+		case c.read.passed():
+			return 0, os.ErrDeadlineExceeded
+		case c.rest != nil:
+			from = c.rest
+		case c.ready:
+			c.ready, from = false, c.w.r.Body
+		}
+		if from != nil {
+			n, err := from.Read(p)
+			if err == nil || !c.late {
+				return n, err
+			}
+			c.rest = failing{err} // our own doing: whoever wrote too late is to close
+		} else if !c.awaiting {
+			c.awaiting = true
+			go c.await()
+		}
+		c.changed.Wait()
+	}
+}
+
+// await waits until there is input.
+func (c *http2Conn) await() {
+	c.w.r.Body.Read(nil) // takes nothing
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awaiting, c.ready = false, true
+	c.changed.Broadcast()
+}
+
+func (c *http2Conn) Write(p []byte) (n int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.beginWrite(); err != nil {
+		return 0, err
+	}
+	defer func() { err = c.endWrite(err) }()
+	n = len(p)
+	if !c.headed {
+		if p, err = c.addHead(p); err != nil || !c.headed {
+			return n, err
+		}
+	}
+	if len(p) > 0 && !c.w.silent {
+		if _, err := c.w.w.Write(p); err != nil {
+			return 0, err
+		}
+	}
+	return n, c.rc.Flush()
+}
+
+// addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.
+func (c *http2Conn) addHead(p []byte) ([]byte, error) {
+	const longest = 1 << 20
+	c.head = append(c.head, p...)
+	for {
+		head, rest, whole := bytes.Cut(c.head, []byte("\r\n\r\n"))
+		if !whole && len(c.head) < longest {
+			return nil, nil
+		}
+		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.head[:len(c.head)-len(rest)])), nil)
+		if err != nil {
+			return nil, fmt.Errorf("ws: what was written to a hijacked stream of HTTP/2 is no HTTP/1.1 response: %.40q: %w", head, err)
+		}
+		if c.head = rest; res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+			c.headed, c.head = true, nil
+			c.w.mu.Lock()
+			defer c.w.mu.Unlock()
+			c.w.answer(res.StatusCode, res.Header)
+			c.w.silent = c.w.silent || len(res.TransferEncoding) > 0 // its body is not what follows
+			return rest, nil
+		}
+	}
+}
+
+var errHTTP2Over = errors.New("ws: the peer has ended the stream")
+
+func (c *http2Conn) beginWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.isClosed:
+		return net.ErrClosed
+	case c.late, c.write.passed():
+		return os.ErrDeadlineExceeded
+	case c.over:
+		return errHTTP2Over
+	}
+	c.inWrite = true
+	return nil
+}
+
+func (c *http2Conn) endWrite(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inWrite = false
+	switch {
+	case err == nil:
+	case c.isClosed:
+		return net.ErrClosed
+	case c.late:
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// reset ends the stream under a Write. It is called with mu held.
+func (c *http2Conn) reset() {
+	if c.inWrite {
+		c.rc.SetWriteDeadline(time.Unix(1, 0))
+	}
+}
+
+// Close lets the handler return, which ends the stream: what was written arrives.
+func (c *http2Conn) Close() error {
+	c.mu.Lock()
+	if c.isClosed {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	c.isClosed = true
+	c.read.set(time.Time{})
+	c.write.set(time.Time{})
+	c.reset()
+	close(c.closed)
+	c.mu.Unlock()
+	c.wake()
+	return nil
+}
+
+// wait returns when nobody touches net/http's writer any more: after Close, or when the peer has ended
+// the stream, whether anybody notices or not.
+func (c *http2Conn) wait() {
+	select {
+	case <-c.closed:
+	case <-c.ctx.Done():
+		c.drain()
+	}
+	c.mu.Lock()
+	c.over = true
+	c.reset()
+	c.mu.Unlock()
+	c.writing.Lock() // until the last Write has returned
+	c.writing.Unlock()
+}
+
+// drain keeps what has come on a stream that has ended, and would be lost with the handler.
+func (c *http2Conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.awaiting {
+		c.changed.Wait()
+	}
+	b, err := io.ReadAll(c.w.r.Body)
+	c.rest = bytes.NewReader(b)
+	if err != nil {
+		c.rest = io.MultiReader(c.rest, failing{err})
+	}
+	c.changed.Broadcast()
+}
+
+// failing is a reader of nothing but an error.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func (c *http2Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+func (c *http2Conn) SetReadDeadline(t time.Time) error  { return c.set(&c.read, t) }
+func (c *http2Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.write, t) }
+
+func (c *http2Conn) set(d *deadline, t time.Time) error {
+	c.mu.Lock()
+	if c.isClosed {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	d.set(t)
+	c.mu.Unlock()
+	c.wake()
+	return nil
+}
+
+// wake makes a Read look again, and ends a Write that is late.
+func (c *http2Conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inWrite && c.write.passed() {
+		c.late = true
+		c.reset()
+	}
+	c.changed.Broadcast()
+}

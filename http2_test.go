@@ -1,0 +1,678 @@
+//go:build !js
+
+package ws_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed412db446/ws"
+	_ "github.com/seed412db446/ws/http2"
+)
+
+// overHTTP2 makes the servers of the contract tests speak HTTP/2 alone. What stands in front of them makes
+// streams of handshakes, so that the tests are the same.
+var overHTTP2 = os.Getenv("WS_TEST_HTTP2") != ""
+
+// What runs over HTTP/2, and what of it is not to: requests that only HTTP/1.1 can carry, allocations and
+// sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), and
+// tests that await the handler's return behind Guard, which waits over HTTP/2.
+const (
+	runOverHTTP2 = "^Test(FactoryErrors|Guard.*|Handshake|Handshake(Origin|Shutdown)|HeaderErrorLog|HijackFailsLate|Life|Log|Receiving|RejectWithClose|ReportsHang|RequestKept)$"
+	notOverHTTP2 = "TestHandshake/H1_(plain|h2c|Fallback_not|POST|HTTP_1.0|no_key|two_keys|short_key|key_|proxy_|Upgrade_list)|" +
+		"TestHandshake/H2_(wrote|copied|flushed|hijacked)|TestLog/H4_first_426|TestGuardRefusals/G7_answered|TestGuardRefusals/H3_stale|" +
+		"TestGuardFactory/G4_Detach|TestRequestKept/X1_nothing_else|TestReceiving/C8_alloc|TestLife/Context"
+)
+
+// TestHTTP2 is contract tests once more (T2), in a process of its own.
+func TestHTTP2(t *testing.T) {
+	if overHTTP2 {
+		t.Fatal("this would never end")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+runOverHTTP2, "-test.skip="+notOverHTTP2, "-test.v", "-test.timeout=3m")
+	cmd.Env = append(os.Environ(), "WS_TEST_HTTP2=1")
+	out, err := cmd.CombinedOutput()
+	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 300 {
+		t.Errorf("%d passed: %v:\n%s", n, err, out)
+	}
+}
+
+// front listens for handshakes over HTTP/1.1, makes them streams of one HTTP/2 connection to srv, and back.
+type front struct {
+	net.Listener
+	rt http.RoundTripper
+}
+
+// startHTTP2 starts srv with HTTP/2 and returns the address of what stands in front of it.
+func startHTTP2(t testing.TB, srv *httptest.Server) string {
+	t.Helper()
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	f := &front{rt: dialHTTP2(t, srv)}
+	var err error
+	if f.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	go func() {
+		for {
+			c, err := f.Accept()
+			if err != nil {
+				return
+			}
+			go f.serve(c)
+		}
+	}()
+	return f.Addr().String()
+}
+
+// dialHTTP2 returns one connection to srv, for URLs of the host x. net/http's Transport sends no ":protocol"; what it makes of a
+// connection does.
+func dialHTTP2(t testing.TB, srv *httptest.Server) http.RoundTripper {
+	t.Helper()
+	tr := srv.Client().Transport.(*http.Transport).Clone()
+	tr.ForceAttemptHTTP2 = true
+	tr.CloseIdleConnections() // sets TLSNextProto
+	cfg := tr.TLSClientConfig.Clone()
+	cfg.NextProtos = []string{"h2"}
+	c, err := tls.Dial("tcp", srv.Listener.Addr().String(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return tr.TLSNextProto["h2"]("x:443", c)
+}
+
+func (f *front) serve(c net.Conn) {
+	defer c.Close()
+	br := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		r.URL.Scheme, r.URL.Host, r.RequestURI = "https", "x", ""
+		key := r.Header.Get("Sec-Websocket-Key")
+		if key != "" {
+			r.Method, r.ContentLength = http.MethodConnect, -1
+			r.Header[":protocol"] = []string{"websocket"}
+			for _, k := range []string{"Upgrade", "Connection", "Sec-Websocket-Key"} {
+				delete(r.Header, k)
+			}
+			body, w := io.Pipe()
+			r.Body = body
+			go func() {
+				_, err := br.WriteTo(w)
+				w.CloseWithError(err)
+			}()
+		}
+		res, err := f.rt.RoundTrip(r)
+		if err != nil {
+			return
+		}
+		if key != "" && res.StatusCode == 200 {
+			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n", acceptOf(key))
+			res.Header.Write(c)
+			io.WriteString(c, "\r\n")
+			io.Copy(c, res.Body)
+			return
+		}
+		res.ProtoMajor, res.ProtoMinor = 1, 1
+		if res.Write(c); key != "" {
+			return
+		}
+	}
+}
+
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// panics fails the test when net/http logs one.
+type panics struct{ t *testing.T }
+
+func (p panics) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("panic")) {
+		p.t.Errorf("net/http logged: %s", b)
+	}
+	return len(b), nil
+}
+
+func streamServer(t *testing.T, h http.Handler, change ...func(*http.Server)) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(panics{t}, "", 0)
+	for _, f := range change {
+		f(srv.Config)
+	}
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(func() { srv.Config.Close() })
+	return srv
+}
+
+// stream is a WebSocket on an HTTP/2 connection, from the client's end.
+type stream struct {
+	t   *testing.T
+	res *http.Response
+	io.Writer
+	*bufio.Reader
+	leave func() // resets it
+}
+
+func connectHTTP2(t *testing.T, rt http.RoundTripper, url string, header ...string) *stream {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	body, w := io.Pipe()
+	r, err := http.NewRequestWithContext(ctx, http.MethodConnect, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	res, err := rt.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stream{t: t, res: res, Writer: w, Reader: bufio.NewReader(res.Body), leave: func() { w.CloseWithError(errors.New("it leaves")) }}
+}
+
+func (s *stream) send(b0 byte, p string) {
+	s.t.Helper()
+	if _, err := s.Write(frame(b0, p)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stream) expect(b0 byte, p string) {
+	s.t.Helper()
+	b := make([]byte, 2+len(p))
+	if _, err := io.ReadFull(s, b); err != nil || b[0] != b0 || string(b[2:]) != p {
+		s.t.Fatalf("%q, %v, and not %x %q", b, err, b0, p)
+	}
+}
+
+func (s *stream) text() string {
+	b, err := io.ReadAll(s)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return string(b)
+}
+
+func TestHTTP2Request(t *testing.T) {
+	var u ws.Upgrader
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ws/{id}", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		w.Header().Set("X-Factory", r.PathValue("id"))
+		if _, ok := r.Header[":protocol"]; ok || r.Method != "GET" || r.Proto != "HTTP/1.1" || r.Body != http.NoBody || r.TLS == nil || r.Host == "" {
+			t.Errorf("the Factory's request is %+v", r)
+		}
+		return echoEvents(), nil
+	}))
+	h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "Origin")
+		mux.ServeHTTP(w, r)
+	}))
+	rt := dialHTTP2(t, streamServer(t, h))
+	t.Run("T2_GET", func(t *testing.T) {
+		s := connectHTTP2(t, rt, "https://x/ws/7?a=b")
+		got := s.res.Header
+		got.Del("Date")
+		want := http.Header{"X-Factory": {"7"}, "Vary": {"Origin"}}
+		if s.res.StatusCode != 200 || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s %v", s.res.Status, got)
+		}
+		s.send(fText, "hello")
+		s.expect(fText, "hello")
+		s.send(fClose, closing(1000, "bye"))
+		s.expect(fClose, closing(1000, "bye"))
+		if rest := s.text(); rest != "" {
+			t.Errorf("after the Close frame came %q", rest)
+		}
+	})
+	t.Run("T2_origin", func(t *testing.T) {
+		if s := connectHTTP2(t, rt, "https://x/ws/7", "Origin", "https://y"); s.res.StatusCode != 403 || !strings.Contains(s.text(), "Origin") {
+			t.Error(s.res.Status)
+		}
+		if s := connectHTTP2(t, rt, "https://x/ws/7", "Origin", "https://x"); s.res.StatusCode != 200 {
+			t.Error(s.res.Status)
+		}
+	})
+	t.Run("H1_without_Guard", func(t *testing.T) {
+		rt := dialHTTP2(t, streamServer(t, mux))
+		s := connectHTTP2(t, rt, "https://x/ws/7")
+		if s.res.StatusCode != 405 { // a pattern with GET is not found
+			t.Error(s.res.Status)
+		}
+		rt = dialHTTP2(t, streamServer(t, (&ws.Upgrader{OnError: func(*http.Request, error) {}}).Upgrade(echoFactory)))
+		s = connectHTTP2(t, rt, "https://x/ws/7")
+		if text := s.text(); s.res.StatusCode != 501 || !strings.Contains(text, "HTTP/2") || !strings.Contains(text, "ws.Guard") {
+			t.Errorf("%s: %s", s.res.Status, text)
+		}
+	})
+}
+
+// TestHTTP2Hijack: other packages upgrade in two ways, and proxies by the second.
+func TestHTTP2Hijack(t *testing.T) {
+	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\nX-Mine: 1\r\n\r\n"
+	echo := func(t *testing.T, c net.Conn, r io.Reader) {
+		defer c.Close()
+		io.Copy(c, r)
+	}
+	backend := httptest.NewServer(ws.Upgrade(echoFactory))
+	defer backend.Close()
+	at, err := url.Parse(backend.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]http.HandlerFunc{
+		"WriteHeader": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Mine", "1")
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+			w.WriteHeader(101)
+			c, brw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			echo(t, c, brw)
+		},
+		"by_hand": func(w http.ResponseWriter, r *http.Request) {
+			c, brw, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, b := range []byte(head + "early") {
+				if n, err := c.Write([]byte{b}); n != 1 || err != nil {
+					t.Error(n, err)
+				}
+			}
+			echo(t, c, brw)
+		},
+		"after_103": func(w http.ResponseWriter, r *http.Request) {
+			c, brw, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n"+head)
+			go echo(t, c, brw)
+		},
+		"ReverseProxy": (&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(at); r.Out.Host = r.In.Host }}).ServeHTTP,
+	} {
+		t.Run("T3_"+name, func(t *testing.T) {
+			s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(h))), "https://x/")
+			for _, k := range []string{"Upgrade", "Connection", "Sec-Websocket-Accept"} {
+				if v, ok := s.res.Header[k]; ok {
+					t.Errorf("%s: %q", k, v)
+				}
+			}
+			if s.res.StatusCode != 200 || name != "ReverseProxy" && s.res.Header.Get("X-Mine") != "1" {
+				t.Errorf("%s %v", s.res.Status, s.res.Header)
+			}
+			if name == "by_hand" {
+				if b, err := s.Peek(5); string(b) != "early" {
+					t.Errorf("%q, %v", b, err)
+				}
+				s.Discard(5)
+			}
+			f := string(frame(fText, "hello"))
+			io.WriteString(s, f)
+			want := f
+			if name == "ReverseProxy" {
+				want = "\x81\x05hello"
+			}
+			b := make([]byte, len(want))
+			if _, err := io.ReadFull(s, b); string(b) != want {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+	}
+}
+
+// TestHTTP2Answers: over HTTP/2 a 2xx would open the socket.
+func TestHTTP2Answers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		h      http.HandlerFunc
+		status int
+		text   string
+	}{
+		"page":    {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<p>welcome") }, 501, ""},
+		"nothing": {func(w http.ResponseWriter, r *http.Request) {}, 501, ""},
+		"204":     {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, 501, ""},
+		"flushed": {func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); io.WriteString(w, "x") }, 501, ""},
+		"length": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "3")
+			io.WriteString(w, "abc")
+		}, 501, ""},
+		"101_alone": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(101); io.WriteString(w, "x") }, 501, ""},
+		"recovered": {func(w http.ResponseWriter, r *http.Request) { defer func() { recover() }(); panic(1) }, 501, ""},
+		"closed":    {func(w http.ResponseWriter, r *http.Request) { c, _, _ := w.(http.Hijacker).Hijack(); c.Close() }, 501, ""},
+		"hijacked_200": {func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			c.Close()
+		}, 501, ""},
+		"hijacked_400": {func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+			c.Close()
+		}, 400, "no"},
+		"403": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "members only", 403) }, 403, "members only\n"},
+		"302": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, 302, ""},
+		"404": {http.NotFound, 404, "404 page not found\n"},
+		"426": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Upgrade", "x")
+			w.Header().Set("Connection", "Upgrade")
+			w.WriteHeader(426)
+		}, 426, ""},
+	} {
+		t.Run("T4_"+name, func(t *testing.T) {
+			s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(tt.h))), "https://x/")
+			if text := s.text(); s.res.StatusCode != tt.status || text != tt.text {
+				t.Errorf("%s %q, want %d %q", s.res.Status, text, tt.status, tt.text)
+			}
+			if s.res.Header.Get("Upgrade") != "" || s.res.Header.Get("Connection") != "" {
+				t.Error(s.res.Header)
+			}
+		})
+	}
+	t.Run("T4_no_HTTP", func(t *testing.T) {
+		failed := make(chan error, 1)
+		h := func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			_, err := io.WriteString(c, "220 smtp.example.com\r\n\r\n")
+			failed <- err
+			c.Close()
+		}
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(h)))), "https://x/")
+		if err := <-failed; err == nil || s.res.StatusCode != 501 {
+			t.Error(s.res.Status, err)
+		}
+	})
+	t.Run("G1_other_requests", func(t *testing.T) {
+		srv := streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })))
+		res, err := srv.Client().Get(srv.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if b, _ := io.ReadAll(res.Body); string(b) != "HTTP/2.0" {
+			t.Errorf("%q", b)
+		}
+	})
+}
+
+// TestHTTP2End: how a stream ends, and what may come after it.
+func TestHTTP2End(t *testing.T) {
+	for _, detach := range []bool{false, true} {
+		t.Run(fmt.Sprintf("T5_reset/Detach=%t", detach), func(t *testing.T) {
+			r := newRecord()
+			first := make(chan *ws.Conn)
+			ev := r.of(ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+				if m.String() == "first" {
+					first <- c
+					<-first // until the stream has been reset
+				}
+				return nil
+			}})
+			returned := make(chan struct{})
+			h := ws.Guard((&ws.Upgrader{Detach: detach}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ev, nil }))
+			gone := make(chan struct{})
+			rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/" {
+					defer close(returned)
+					context.AfterFunc(r.Context(), func() { close(gone) })
+					h.ServeHTTP(w, r)
+				}
+			})))
+			s := connectHTTP2(t, rt, "https://x/")
+			s.send(fText, "first")
+			c := <-first
+			s.send(fText, "last")
+			connectHTTP2(t, rt, "https://x/other") // its answer says that the message has come
+			s.leave()
+			<-gone
+			if detach {
+				<-returned
+			}
+			close(first)
+			<-r.done
+			if err := c.SendText("late"); !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+			if r.end.Code != 1006 || r.end.WasClean || !slices.Contains(r.log, "message last") {
+				t.Errorf("%+v, %v", r.end, r.log)
+			}
+			if slices.ContainsFunc(r.log, func(s string) bool { return strings.HasPrefix(s, "error") }) {
+				t.Errorf("a fault: %v", r.log)
+			}
+		})
+	}
+	t.Run("T5_peer_leaves_a_connection_that_nobody_closes", func(t *testing.T) {
+		hijacked, returned := make(chan net.Conn, 1), make(chan struct{})
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+			}
+			hijacked <- c
+		}))
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(returned)
+			h.ServeHTTP(w, r)
+		}))), "https://x/")
+		c := <-hijacked
+		if _, ok := c.RemoteAddr().(*net.TCPAddr); !ok || c.LocalAddr() == nil {
+			t.Errorf("%v, %v", c.RemoteAddr(), c.LocalAddr())
+		}
+		io.WriteString(s, "last words")
+		b := make([]byte, 5)
+		io.ReadFull(c, b)
+		s.leave()
+		<-returned
+		if n, err := c.Write([]byte("late")); n != 0 || err == nil {
+			t.Errorf("a late Write: %d, %v", n, err)
+		}
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Error(err)
+		}
+		if b, err := io.ReadAll(c); string(b) != "words" || err == nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		if err := c.SetWriteDeadline(time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Read(b); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		if err := errors.Join(c.SetDeadline(time.Time{}), c.Close()); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	t.Run("T5_server_timeouts", func(t *testing.T) {
+		const timeout = 50 * time.Millisecond
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(ws.Upgrade(echoFactory)), func(srv *http.Server) {
+			srv.ReadTimeout, srv.WriteTimeout = timeout, timeout
+		})), "https://x/")
+		for begin := time.Now(); time.Since(begin) < 4*timeout; {
+			s.send(fText, "x")
+			s.expect(fText, "x")
+		}
+	})
+	t.Run("T5_WriteTimeout", func(t *testing.T) {
+		r, returned := newRecord(), make(chan struct{})
+		h := ws.Guard((&ws.Upgrader{Limits: ws.Limits{WriteTimeout: 100 * time.Millisecond}}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			return r.of(ws.Events{OnOpen: func(c *ws.Conn) error { return c.SendBinary(make([]byte, 20<<20)) }}), nil
+		}))
+		rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/" {
+				defer close(returned)
+				h.ServeHTTP(w, r)
+			}
+		})))
+		connectHTTP2(t, rt, "https://x/") // and reads nothing
+		<-r.done
+		<-returned
+		if r.end.Code != 1006 || !errors.Is(r.err, ws.ErrWriteTimeout) {
+			t.Errorf("%+v, %v", r.end, r.err)
+		}
+		if res := connectHTTP2(t, rt, "https://x/other").res; res.StatusCode != 200 { // a page
+			t.Error("the connection's other streams: ", res.Status)
+		}
+	})
+	t.Run("T5_Shutdown", func(t *testing.T) {
+		var u ws.Upgrader
+		srv := streamServer(t, ws.Guard(u.Upgrade(echoFactory)))
+		s := connectHTTP2(t, dialHTTP2(t, srv), "https://x/")
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Config.Shutdown(t.Context()) }() // waits for the stream
+		go func() {
+			s.expect(fClose, closing(1001, ""))
+			s.send(fClose, closing(1001, ""))
+		}()
+		if err := errors.Join(u.Shutdown(t.Context()), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("T5_sends_while_it_ends", func(t *testing.T) {
+		rt := dialHTTP2(t, streamServer(t, ws.Guard((&ws.Upgrader{Detach: true}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			return ws.Events{OnOpen: func(c *ws.Conn) error {
+				for range 4 {
+					go func() {
+						for c.SendText("hello") == nil {
+						}
+					}()
+				}
+				return nil
+			}, OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Close(1000, "") }}, nil
+		}))))
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				s := connectHTTP2(t, rt, "https://x/")
+				s.Discard(100)
+				if i%2 == 0 {
+					s.leave()
+					return
+				}
+				s.send(fText, "x")
+				s.send(fClose, closing(1000, ""))
+				io.Copy(io.Discard, s)
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestHTTP2Deadlines: those of a hijacked stream are a connection's.
+func TestHTTP2Deadlines(t *testing.T) {
+	hijacked := make(chan net.Conn, 1)
+	rt := dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(101)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+		}
+		hijacked <- c
+	}))))
+	s := connectHTTP2(t, rt, "https://x/")
+	c := <-hijacked
+	b := make([]byte, 1)
+	late := func(when string) {
+		t.Helper()
+		if n, err := c.Read(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d, %v", when, n, err)
+		}
+	}
+	reads := func(when string) {
+		t.Helper()
+		go io.WriteString(s, "x")
+		if n, err := c.Read(b); n != 1 || err != nil {
+			t.Errorf("%s: %d, %v", when, n, err)
+		}
+	}
+	c.SetReadDeadline(time.Unix(1, 0))
+	late("past")
+	c.SetReadDeadline(time.Time{})
+	reads("none")
+	c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	late("soon")
+	late("again")
+	c.SetReadDeadline(time.Now().Add(patience))
+	reads("far")
+	waits := make(chan error)
+	go func() {
+		_, err := c.Read(b)
+		waits <- err
+	}()
+	c.SetReadDeadline(time.Now().Add(time.Hour))
+	c.SetDeadline(time.Now())
+	if err := <-waits; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("moved while it waits: ", err)
+	}
+	if n, err := c.Write(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Write: %d, %v", n, err)
+	}
+	c.SetDeadline(time.Time{})
+	reads("after all")
+	if n, err := c.Write([]byte("y")); n != 1 || err != nil {
+		t.Errorf("Write: %d, %v", n, err)
+	}
+	if b, err := s.ReadByte(); b != 'y' || err != nil {
+		t.Error(b, err)
+	}
+	// A deadline that passes while nobody writes is forgotten by the next; one that passes under a Write ends the stream.
+	c.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	late2 := make(chan struct{})
+	time.AfterFunc(5*time.Millisecond, func() { close(late2) })
+	<-late2
+	c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a Write that nobody reads: ", err)
+	}
+	c.SetWriteDeadline(time.Time{})
+	if _, err := c.Write(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("after it: ", err)
+	}
+	go func() {
+		_, err := c.Read(b)
+		waits <- err
+	}()
+	c.Close()
+	if err := <-waits; err == nil {
+		t.Error("a Read goes on after Close")
+	}
+}

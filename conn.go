@@ -29,7 +29,12 @@ var (
 )
 
 // errClosed is what sending returns from Close on.
-var errClosed = fmt.Errorf("ws: the connection is closing or closed: %w", net.ErrClosed)
+var errClosed error = closedError{}
+
+type closedError struct{}
+
+func (closedError) Error() string { return "ws: the connection is closing or closed" }
+func (closedError) Unwrap() error { return net.ErrClosed }
 
 // ReadyState is the state of a connection, with the values of WHATWG's WebSocket.readyState.
 type ReadyState int

@@ -259,7 +259,11 @@ func hijackable(w http.ResponseWriter) error {
 	if _, ok := w.(http.Hijacker); ok {
 		return nil
 	}
-	s := fmt.Sprintf("%T hides http.Hijacker; install ws.Guard outside it", w)
+	name := fmt.Sprintf("%T", w)
+	if name == "*httptest.ResponseRecorder" {
+		return errors.New("an *httptest.ResponseRecorder has no connection: in a test, give the handler to ws.Dial as DialOptions.Handler, or use httptest.NewServer")
+	}
+	s := name + " hides http.Hijacker; install ws.Guard outside it"
 	if len(chain) > 1 {
 		s += " (the writers on the way are"
 		for i, w := range chain {
@@ -272,7 +276,7 @@ func hijackable(w http.ResponseWriter) error {
 
 // ask runs the Factory and takes over what it decides.
 func (h *handshake) ask(factory Factory) (e *HandshakeError) {
-	fw := &factoryWriter{response: response{w: h.w}, h: h}
+	fw := &factoryWriter{response: response{w: h.w, own: true}, h: h}
 	h.fw, fw.added = fw, fw
 	var err error
 	h.ev, err = factory(fw, h.r)

@@ -100,6 +100,7 @@ type response struct {
 	mu     sync.Mutex // protects the following, and what the two have of their own
 	w      http.ResponseWriter
 	state  responseState
+	own    bool                              // it is a Factory's
 	wrote  bool                              // a final status, or the connection is somebody else's
 	status int                               // that was written
 	conn   net.Conn                          // that was hijacked while switching

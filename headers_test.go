@@ -50,13 +50,18 @@ func (s *site) expectUnknown(errs ...ws.HeaderError) {
 	s.places = append(s.places, errs...)
 }
 
+// inWords is all that is exported of e.
+func inWords(e *ws.HeaderError) string {
+	return fmt.Sprint(e.Op, " ", e.Key, " ", e.Status, " ", e.Func, " ", e.File, ":", e.Line)
+}
+
 // compare compares the reports with what was expected.
 func (s *site) compare(t testing.TB, expected bool) {
 	t.Helper()
 	var got, want []string
 	for _, err := range s.errors() {
 		if e, ok := err.(*ws.HeaderError); ok {
-			got = append(got, fmt.Sprintf("%+v", *e))
+			got = append(got, inWords(e))
 		} else {
 			got = append(got, err.Error())
 		}
@@ -65,7 +70,7 @@ func (s *site) compare(t testing.TB, expected bool) {
 	defer s.mu.Unlock()
 	for _, e := range s.places {
 		if expected {
-			want = append(want, fmt.Sprintf("%+v", e))
+			want = append(want, inWords(&e))
 		}
 	}
 	slices.Sort(got)
@@ -984,13 +989,16 @@ func TestHeaderError(t *testing.T) {
 		err  ws.HeaderError
 		want string
 	}{
-		"G5_set":         {ws.HeaderError{Op: "set", Key: "Vary", Func: "github.com/rs/cors.(*Cors).Handler.func1", File: "/go/cors/cors.go", Line: 42}, `ws: header "Vary" was set after the WebSocket upgrade and never reached the client: cors.(*Cors).Handler at cors.go:42; set it before calling the next handler`},
-		"G5_delete":      {ws.HeaderError{Op: "delete", Key: "Vary", Func: "main.strip", File: "/app/main.go", Line: 7}, `ws: header "Vary" was deleted after the WebSocket upgrade, when the client had it already: main.strip at main.go:7; delete it before calling the next handler`},
-		"G5_WriteHeader": {ws.HeaderError{Op: "WriteHeader", Status: 503, Func: "net/http.(*timeoutHandler).ServeHTTP", File: "/go/server.go", Line: 9}, `ws: status 503 was written after the WebSocket upgrade and never reached the client: http.(*timeoutHandler).ServeHTTP at server.go:9; write it before calling the next handler, or let WebSocket requests pass`},
-		"G5_Write":       {ws.HeaderError{Op: "Write", Func: "main.main.func2.1", File: "/app/main.go", Line: 3}, `ws: the response was written to after the WebSocket upgrade and none of it reached the client: main.main at main.go:3; send messages with Conn.Send, or let WebSocket requests pass`},
-		"G5_Flush":       {ws.HeaderError{Op: "Flush", Func: "a.b/c%2ed.F", File: "f.go", Line: 1}, `ws: the response was flushed after the WebSocket upgrade, to no effect: c%2ed.F at f.go:1; let WebSocket requests pass`},
-		"G5_unknown":     {ws.HeaderError{Op: "set", Key: "Vary"}, `ws: header "Vary" was set after the WebSocket upgrade and never reached the client: by unknown code, perhaps through a header map that was taken before the upgrade; set it before calling the next handler`},
-		"G5_func_name":   {ws.HeaderError{Op: "Flush", Func: "x/app.functional", File: "f.go", Line: 1}, `ws: the response was flushed after the WebSocket upgrade, to no effect: app.functional at f.go:1; let WebSocket requests pass`},
+		"G5_set":          {ws.HeaderError{Op: "set", Key: "Vary", Func: "github.com/rs/cors.(*Cors).Handler.func1", File: "/go/cors/cors.go", Line: 42}, `ws: header "Vary" was set after the WebSocket upgrade and never reached the client: cors.(*Cors).Handler at cors.go:42; set it before calling the next handler`},
+		"G5_delete":       {ws.HeaderError{Op: "delete", Key: "Vary", Func: "main.strip", File: "/app/main.go", Line: 7}, `ws: header "Vary" was deleted after the WebSocket upgrade, when the client had it already: main.strip at main.go:7; delete it before calling the next handler`},
+		"G5_WriteHeader":  {ws.HeaderError{Op: "WriteHeader", Status: 503, Func: "net/http.(*timeoutHandler).ServeHTTP", File: "/go/server.go", Line: 9}, `ws: status 503 was written after the WebSocket upgrade and never reached the client: http.(*timeoutHandler).ServeHTTP at server.go:9; write it before calling the next handler, or skip it if r.Header.Get("Upgrade") != ""`},
+		"G5_Write":        {ws.HeaderError{Op: "Write", Func: "main.main.func2.1", File: "/app/main.go", Line: 3}, `ws: the response was written to after the WebSocket upgrade and none of it reached the client: main.main at main.go:3; send messages with Conn.Send, or skip it if r.Header.Get("Upgrade") != ""`},
+		"G5_Flush":        {ws.HeaderError{Op: "Flush", Func: "a.b/c%2ed.F", File: "f.go", Line: 1}, `ws: the response was flushed after the WebSocket upgrade, to no effect: c%2ed.F at f.go:1; leave it out, or skip it if r.Header.Get("Upgrade") != ""`},
+		"G5_unknown":      {ws.HeaderError{Op: "set", Key: "Vary"}, `ws: header "Vary" was set after the WebSocket upgrade and never reached the client: by unknown code, perhaps through a header map that was taken before the upgrade; set it before calling the next handler`},
+		"G5_inlined":      {ws.HeaderError{Op: "WriteHeader", Status: 504, Func: "example.com/app.routes.Timeout.func2.1.1", File: "/go/pkg/mod/github.com/go-chi/chi/v5@v5.5.0/middleware/timeout.go", Line: 42}, `ws: status 504 was written after the WebSocket upgrade and never reached the client: middleware.Timeout at timeout.go:42; write it before calling the next handler, or skip it if r.Header.Get("Upgrade") != ""`},
+		"G5_inlined_main": {ws.HeaderError{Op: "set", Key: "A", Func: "main.main.Timeout.func1", File: "/go/pkg/mod/example.com/m@v1.0.0/middleware/timeout.go", Line: 42}, `ws: header "A" was set after the WebSocket upgrade and never reached the client: middleware.Timeout at timeout.go:42; set it before calling the next handler`},
+		"G5_method":       {ws.HeaderError{Op: "set", Key: "A", Func: "main.app.serve.func1", File: "/home/me/server/main.go", Line: 42}, `ws: header "A" was set after the WebSocket upgrade and never reached the client: main.app.serve at main.go:42; set it before calling the next handler`},
+		"G5_func_name":    {ws.HeaderError{Op: "Flush", Func: "x/app.functional", File: "f.go", Line: 1}, `ws: the response was flushed after the WebSocket upgrade, to no effect: app.functional at f.go:1; leave it out, or skip it if r.Header.Get("Upgrade") != ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -999,6 +1007,97 @@ func TestHeaderError(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestErrorTexts: what a newcomer reads says what to do.
+func TestErrorTexts(t *testing.T) {
+	contains := func(t *testing.T, got, want, not string) {
+		t.Helper()
+		if !strings.Contains(got, want) || not != "" && strings.Contains(got, not) {
+			t.Errorf("it says %q, and not %q", got, want)
+		}
+	}
+	shake := func() *http.Request {
+		r := httptest.NewRequest("GET", "/ws", nil)
+		r.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+		return r
+	}
+	t.Run("H1_a_recorder", func(t *testing.T) {
+		for _, guard := range []func(http.Handler) http.Handler{ws.Guard, func(h http.Handler) http.Handler { return h }} {
+			rec := httptest.NewRecorder()
+			guard((&ws.Upgrader{OnError: func(*http.Request, error) {}}).Upgrade(echoFactory)).ServeHTTP(rec, shake())
+			contains(t, rec.Body.String(), "DialOptions.Handler", "Guard")
+		}
+	})
+	t.Run("K2_after_Shutdown", func(t *testing.T) {
+		var said error
+		u := &ws.Upgrader{OnError: func(_ *http.Request, err error) { said = err }}
+		u.Shutdown(t.Context())
+		rec := httptest.NewRecorder()
+		u.Upgrade(echoFactory).ServeHTTP(rec, shake())
+		contains(t, said.Error(), "Upgrader.Shutdown", "")
+		contains(t, rec.Body.String(), "the server is shutting down", "Upgrader")
+		if !errors.Is(said, ws.ErrShutdown) {
+			t.Error(said)
+		}
+	})
+	t.Run("G4_the_Factory's_w", func(t *testing.T) {
+		said := make(chan string, 2)
+		u := &ws.Upgrader{OnError: func(_ *http.Request, err error) { said <- err.Error() }}
+		c, err := ws.Dial(t.Context(), "ws://x/", ws.Events{}, &ws.DialOptions{Handler: ws.Guard(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+			return ws.Events{OnOpen: func(*ws.Conn) error {
+				w.Header().Set("X-Late", "1")
+				w.WriteHeader(401)
+				return nil
+			}}, nil
+		}))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close(1000, "")
+		texts := <-said + <-said
+		contains(t, texts, "set it in the Factory", "next handler")
+		contains(t, texts, "ws.Reject", "")
+	})
+	t.Run("H2_Reject_without_a_reason", func(t *testing.T) {
+		contains(t, ws.Reject(401, "").Error(), "with 401", "401:")
+	})
+	t.Run("C4_closed", func(t *testing.T) {
+		c, err := ws.Dial(t.Context(), "ws://x/", ws.Events{}, &ws.DialOptions{Handler: ws.Upgrade(echoFactory)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close(1000, "")
+		if err := c.SendText("x"); !errors.Is(err, net.ErrClosed) || err.Error() != "ws: the connection is closing or closed" {
+			t.Error(err)
+		}
+	})
+	t.Run("D1_nobody_listens", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		_, err = ws.Dial(t.Context(), "ws://"+l.Addr().String(), ws.Events{}, nil)
+		contains(t, err.Error(), "ws: the handshake failed: dial tcp", "failed to")
+	})
+	t.Run("D1_no_WebSocket", func(t *testing.T) {
+		for _, h := range []http.HandlerFunc{
+			func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "a page") },
+			func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Upgrade", "websocket")
+				w.WriteHeader(101)
+			},
+			func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+		} {
+			_, err := ws.Dial(t.Context(), "ws://x/", ws.Events{}, &ws.DialOptions{Handler: h})
+			contains(t, err.Error(), "ws: the handshake", "failed to")
+		}
+	})
+	t.Run("B_a_message_without_Type", func(t *testing.T) {
+		var g ws.Group
+		contains(t, fmt.Sprint(g.Broadcast(ws.Message{Data: []byte("x")})), "type must be text or binary", "")
+	})
 }
 
 // It sets slog's default: not parallel.

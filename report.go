@@ -23,28 +23,52 @@ type HeaderError struct {
 	// full path. They are empty where it can't be known.
 	Func, File string
 	Line       int
+
+	own bool // the response is a Factory's w
 }
 
 func (e *HeaderError) Error() string {
 	who := "by unknown code, perhaps through a header map that was taken before the upgrade"
 	if e.Func != "" {
-		name := closure.ReplaceAllString(path.Base(e.Func), "") // a closure's number says nothing
-		who = fmt.Sprintf("%s at %s:%d", name, path.Base(e.File), e.Line)
+		who = fmt.Sprintf("%s at %s:%d", e.name(), path.Base(e.File), e.Line)
+	}
+	const skip = `, or skip it if r.Header.Get("Upgrade") != ""`
+	remedy := " it before calling the next handler"
+	if e.own {
+		remedy = " it in the Factory, before it returns"
 	}
 	switch e.Op {
 	case "set":
-		return fmt.Sprintf("ws: header %q was set after the WebSocket upgrade and never reached the client: %s; set it before calling the next handler", e.Key, who)
+		return fmt.Sprintf("ws: header %q was set after the WebSocket upgrade and never reached the client: %s; set%s", e.Key, who, remedy)
 	case "delete":
-		return fmt.Sprintf("ws: header %q was deleted after the WebSocket upgrade, when the client had it already: %s; delete it before calling the next handler", e.Key, who)
+		return fmt.Sprintf("ws: header %q was deleted after the WebSocket upgrade, when the client had it already: %s; delete%s", e.Key, who, remedy)
 	case "WriteHeader":
-		return fmt.Sprintf("ws: status %d was written after the WebSocket upgrade and never reached the client: %s; write it before calling the next handler, or let WebSocket requests pass", e.Status, who)
+		if e.own {
+			return fmt.Sprintf("ws: status %d was written after the WebSocket upgrade and never reached the client: %s; refuse with ws.Reject in the Factory", e.Status, who)
+		}
+		return fmt.Sprintf("ws: status %d was written after the WebSocket upgrade and never reached the client: %s; write%s", e.Status, who, remedy+skip)
 	case "Flush":
-		return fmt.Sprintf("ws: the response was flushed after the WebSocket upgrade, to no effect: %s; let WebSocket requests pass", who)
+		return fmt.Sprintf("ws: the response was flushed after the WebSocket upgrade, to no effect: %s; leave it out%s", who, skip)
 	}
-	return fmt.Sprintf("ws: the response was written to after the WebSocket upgrade and none of it reached the client: %s; send messages with Conn.Send, or let WebSocket requests pass", who)
+	return fmt.Sprintf("ws: the response was written to after the WebSocket upgrade and none of it reached the client: %s; send messages with Conn.Send%s", who, skip)
 }
 
-var closure = regexp.MustCompile(`\.func[0-9].*$`)
+// name is Func as somebody would search for it: a closure by the function around it. The compiler names one
+// that it has inlined after the caller, as in app.main.Timeout.func1, but its file is still middleware/timeout.go.
+func (e *HeaderError) name() string {
+	name := path.Base(e.Func)
+	outer, _, isClosure := strings.Cut(name, ".func")
+	if !isClosure || !closure.MatchString(name) {
+		return name
+	}
+	parts, dir := strings.Split(outer, "."), path.Base(path.Dir(e.File))
+	if len(parts) > 2 && !strings.Contains(outer, "(") && dir != parts[0] && (parts[0] != "main" || strings.Contains(e.File, "@")) {
+		return dir + "." + parts[len(parts)-1]
+	}
+	return outer
+}
+
+var closure = regexp.MustCompile(`\.func[0-9]`)
 
 // noteChanges notes which headers have changed since the last call, and blames
 // the caller of that: http.Header is a map, whose writes nobody sees.
@@ -90,7 +114,7 @@ func headerError(key string, h http.Header, c caller) *HeaderError {
 }
 
 func (p *response) add(e *HeaderError) {
-	if !p.telling {
+	if e.own = p.added != nil || p.own; !p.telling {
 		p.found = append(p.found, e)
 	}
 }

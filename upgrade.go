@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -109,7 +110,7 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	}
 	if !u.enter() {
 		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
-		e := refuse(http.StatusServiceUnavailable, ErrShutdown)
+		e := refuse(http.StatusServiceUnavailable, fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown))
 		h.report(e)
 		return e
 	}

@@ -252,6 +252,7 @@ type (
 	hidden    struct {
 		Type string `json:"-"`
 	}
+	//lint:ignore U1000 it is there for Tagged not to see it
 	private struct{ type_, Typ string }
 	renamed struct {
 		Type string `json:"kind"`

@@ -52,6 +52,8 @@ require (
 	go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp v0.71.0
 )
 
+require github.com/olahol/melody v1.4.0
+
 require (
 	github.com/google/go-github/v75 v75.0.0
 	github.com/google/go-querystring v1.1.0 // indirect

@@ -147,8 +147,9 @@ func haproxy(t *testing.T, backend, idle string) (addr string) {
 
 func caddy(t *testing.T, backend string) (addr string) {
 	addr = freeAddr(t)
-	conf := "{\n\tadmin off\n\tpersist_config off\n}\n" + documented(t, "caddy", "example.com", "http://"+addr, backend)
+	conf := "{\n\tadmin off\n}\n" + documented(t, "caddy", "example.com", "http://"+addr, backend)
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	daemon(t, addr, "caddy", "caddy", "run", "--adapter", "caddyfile", "--config", write(t, conf+"\n"))
 	return addr
 }

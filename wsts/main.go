@@ -40,6 +40,7 @@
 //	[]byte                              string | null, in base64
 //	[3]T                                [T, T, T], from the ninth element on T[]
 //	struct                              an interface, with the fields of embedded structs
+//	a struct without fields             { [key: string]: never }, for {} would be anything but null
 //	omitempty, omitzero                 a member that may be absent, and is never null because of nil
 //	time.Time, encoding.TextMarshaler   string
 //	any, interfaces, json.RawMessage    unknown

@@ -256,7 +256,7 @@ func TestModules(t *testing.T) {
 	dir := t.TempDir()
 	generate(t, dir, testdata+"chat")
 	out := command(t, ".", "node", "types/modules.mjs", filepath.Join(dir, "chat.ts"), filepath.Join(dir, "chat_js.js"))
-	const want = `wss://example.com/games/a%2Fb/c/d?token=1 Chat,Game,StatusKicked,StatusToken`
+	const want = `wss://example.com/games/a%2Fb/c/d?token=1 Chat,Game,News,StatusKicked,StatusToken`
 	if got := strings.Split(strings.TrimSpace(out), "\n"); len(got) != 2 || got[0] != want || got[1] != want {
 		t.Errorf("got %q, want twice %q", got, want)
 	}

@@ -12,7 +12,7 @@ export const StatusFull = 4001;
 
 /**
  * Event is what happens.
- * @typedef {({ "the type": "Say" } & Say) | ({ "the type": "Gone" } & Gone) | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown })} Event
+ * @typedef {({ "the type": "Say" } & Say) | { "the type": "Gone" } | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown })} Event
  */
 
 /**
@@ -22,7 +22,7 @@ export const StatusFull = 4001;
 
 /**
  * Command is what a player does.
- * @typedef {({ t: "Move" } & Move) | ({ t: "Wait" } & Wait)} ChessCommand2
+ * @typedef {({ t: "Move" } & Move) | { t: "Wait" }} ChessCommand2
  */
 
 /**
@@ -70,16 +70,6 @@ export const StatusFull = 4001;
  * Say is a command and an event.
  * @typedef {object} Say
  * @property {Mood | ""} text
- */
-
-/**
- * Gone is an event.
- * @typedef {{}} Gone
- */
-
-/**
- * Wait is a command by its pointer.
- * @typedef {{}} Wait
  */
 
 /**
@@ -388,7 +378,7 @@ export const StatusFull = 4001;
  * attacker-controlled inputs and the determination of whether a bug in math/big
  * is considered a security vulnerability might depend on the impact on the
  * standard library.
- * @typedef {{}} Int
+ * @typedef {{ [key: string]: never }} Int
  */
 
 /**
@@ -494,7 +484,7 @@ export const StatusFull = 4001;
  * @property {B} b
  * @property {TableIntBool | null} table
  * @property {Pair<B, A> | null} rest
- * @property {{ [key: string]: {} } | null} bools
+ * @property {{ [key: string]: { [key: string]: never } } | null} bools
  */
 
 /**
@@ -626,7 +616,7 @@ export const Everything = route("/all/{name}/{rest...}");
 
 /**
  * lower is not exported.
- * @type {Route<Mood, Level[] | null, { id: string; "a-b": string }>}
+ * @type {Route<Mood | "", Level[] | null, { id: string; "a-b": string }>}
  */
 export const lower = route("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
 

@@ -13,7 +13,7 @@ export type Command =
 /** Event is what happens. */
 export type Event =
 	| ({ "the type": "Say" } & Say)
-	| ({ "the type": "Gone" } & Gone)
+	| { "the type": "Gone" }
 	| ({ "the type": "Odd" } & { [key: string]: unknown })
 	| ({ "the type": "Lazy" } & { [key: string]: unknown });
 
@@ -24,7 +24,7 @@ export type ChessCommand =
 /** Command is what a player does. */
 export type ChessCommand2 =
 	| ({ t: "Move" } & Move)
-	| ({ t: "Wait" } & Wait);
+	| { t: "Wait" };
 
 /** All is everything. */
 export interface All {
@@ -67,12 +67,6 @@ export interface Move {
 export interface Say {
 	text: Mood | "";
 }
-
-/** Gone is an event. */
-export interface Gone {}
-
-/** Wait is a command by its pointer. */
-export interface Wait {}
 
 /** Basics are types without a structure. */
 export interface Basics {
@@ -404,7 +398,7 @@ export interface NullString {
  * is considered a security vulnerability might depend on the impact on the
  * standard library.
  */
-export interface Int {}
+export type Int = { [key: string]: never };
 
 /** Pointed is a string by its pointer. */
 export interface Pointed {
@@ -492,7 +486,7 @@ export interface Pair<A, B> {
 	b: B;
 	table: TableIntBool | null;
 	rest: Pair<B, A> | null;
-	bools: { [key: string]: {} } | null;
+	bools: { [key: string]: { [key: string]: never } } | null;
 }
 
 /** Group has a key that its argument decides, in a type of its own. */
@@ -593,7 +587,7 @@ export interface HardA {
 export const Everything = route<All, All, { name: string; rest: string }>("/all/{name}/{rest...}");
 
 /** lower is not exported. */
-export const lower = route<Mood, Level[] | null, { id: string; "a-b": string }>("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
+export const lower = route<Mood | "", Level[] | null, { id: string; "a-b": string }>("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
 
 export const Raw = routeWithCodec<string | null, string, {}>("/raw");
 

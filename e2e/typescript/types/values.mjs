@@ -51,6 +51,7 @@ function object(type, path, depth) {
 		if (v !== undefined) o[p.name] = v;
 	}
 	for (const info of checker.getIndexInfosOfType(type)) {
+		if (info.type.flags & ts.TypeFlags.Never) continue; // an object without members
 		for (let i = depth > 4 ? 0 : random(3); i > 0; i--) {
 			const key = info.keyType.flags & ts.TypeFlags.Number ? random(100) : pick(["", "a", "b c"]);
 			o[key] = value(info.type, path + ".[key]", depth + 1);

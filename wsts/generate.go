@@ -303,11 +303,11 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 		kinds = append(kinds, "("+tag+" & "+object+")")
 	}
 	if len(kinds) == 0 {
-		g.report(g.errorf(at.at, "the route %s: none of the types given to Tagged is a %s", r.Name(), types.TypeString(t, shortNames)))
+		g.report(g.errorf(at.at, "the route %s: none of the types given to Tagged can be a %s", r.Name(), types.TypeString(t, shortNames)))
 		return "never"
 	}
 	n, ok := types.Unalias(t).(*types.Named)
-	if !ok || !types.IsInterface(t) || n.TypeArgs().Len() > 0 || n.Obj().Pkg() == nil {
+	if !ok || !types.IsInterface(t) || n.Obj().Pkg() == nil {
 		return strings.Join(kinds, " | ")
 	}
 	return g.alias(r, n, kinds)

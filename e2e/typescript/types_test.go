@@ -91,7 +91,7 @@ func TestTypesOfValues(t *testing.T) {
 			add(all.Field(i).Name, encode(t, r, all.Field(i).Type, i%2 == 0))
 		}
 		add("All", encode(t, r, all, false))
-		for _, e := range []hard.Event{hard.Say{}, &hard.Say{Text: "happy"}, &hard.Gone{}, hard.Odd{N: 3}, &hard.Odd{}, &hard.Lazy{N: 1}} {
+		for _, e := range []hard.Event{hard.Say{}, &hard.Say{Text: "happy"}, &hard.Gone{}, hard.Odd{N: 3}, &hard.Odd{}, &hard.Lazy{N: 1}, hard.Mute{}} {
 			m, err := hard.Game.Encode(e)
 			if err != nil {
 				t.Fatal(err)

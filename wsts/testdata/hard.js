@@ -12,7 +12,7 @@ export const StatusFull = 4001;
 
 /**
  * Event is what happens.
- * @typedef {({ "the type": "Say" } & Say) | { "the type": "Gone" } | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown })} Event
+ * @typedef {({ "the type": "Say" } & Say) | { "the type": "Gone" } | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown }) | ({ "the type": "Mute" } & { [key: string]: unknown })} Event
  */
 
 /**
@@ -123,9 +123,11 @@ export const StatusFull = 4001;
  * @property {{ [key: string]: Point | null }} [zeroMap]
  * @property {Own | null} [zeroOwn]
  * @property {Own | null} [zeroOwnPtr]
+ * @property {string} [zeroPtr]
  * @property {[number, number]} [zeroArray]
  * @property {string} [bytes]
  * @property {string} [ip]
+ * @property {Late | null} [late]
  */
 
 /**
@@ -150,6 +152,7 @@ export const StatusFull = 4001;
  * @property {number} X
  * @property {number} Y
  * @property {number} only
+ * @property {number} Later
  * @property {number} N
  * @property {number} Own
  */
@@ -175,6 +178,7 @@ export const StatusFull = 4001;
  * @property {{ [key: string]: boolean | null } | null} Addrs
  * @property {{ [key: string]: number } | null} Texts
  * @property {{ [key: string]: boolean } | null} Longs
+ * @property {{ [key: string]: boolean } | null} Uintptrs
  * @property {string[] | null} Letters
  * @property {{ A: number; b?: { C: boolean[] | null } }} Anonymous
  * @property {{ X: number; Y: number }[] | null} List
@@ -206,6 +210,7 @@ export const StatusFull = 4001;
  * @property {string | null} Text
  * @property {unknown} JSON
  * @property {string} Func
+ * @property {number} Exact Exact has no more digits than it says.
  * @property {unknown} Call
  */
 
@@ -262,6 +267,9 @@ export const StatusFull = 4001;
  * @property {Phantom<boolean>} Phantom
  * @property {Pair<string, string>} Pair
  * @property {GroupLevel | null} Group
+ * @property {LookupInt} Lookup
+ * @property {Outer<string>} Outer
+ * @property {Loop<boolean>} Loop
  */
 
 /**
@@ -273,6 +281,8 @@ export const StatusFull = 4001;
  * @property {Node | null} Node
  * @property {null} Nothing
  * @property {Tree} [Omitted]
+ * @property {Point | null} Link
+ * @property {Point | null} Again
  */
 
 /**
@@ -323,6 +333,11 @@ export const StatusFull = 4001;
 /**
  * Own is never zero, says IsZero.
  * @typedef {number[]} Own
+ */
+
+/**
+ * Late is zero when it has one element, says the IsZero of its pointer.
+ * @typedef {number[]} Late
  */
 
 /**
@@ -496,6 +511,26 @@ export const StatusFull = 4001;
  */
 
 /**
+ * Lookup has a part that is different for each type.
+ * @typedef {object} LookupInt
+ * @property {{ [key: string]: QuotedInt } | null} ByName
+ */
+
+/**
+ * Outer has a part that has itself in it.
+ * @template $T
+ * @typedef {object} Outer
+ * @property {Chain<$T> | null} Chain
+ */
+
+/**
+ * Loop embeds itself.
+ * @template $T
+ * @typedef {object} Loop
+ * @property {$T} Value
+ */
+
+/**
  * Tree is a slice of itself.
  * @typedef {(Tree | null)[]} Tree
  */
@@ -606,6 +641,14 @@ export const StatusFull = 4001;
  * A is the name of a type parameter, too.
  * @typedef {object} HardA
  * @property {boolean} A
+ */
+
+/**
+ * Chain has itself in it.
+ * @template $T
+ * @typedef {object} Chain
+ * @property {$T} Value
+ * @property {Chain<$T> | null} Next
  */
 
 /**

@@ -15,7 +15,8 @@ export type Event =
 	| ({ "the type": "Say" } & Say)
 	| { "the type": "Gone" }
 	| ({ "the type": "Odd" } & { [key: string]: unknown })
-	| ({ "the type": "Lazy" } & { [key: string]: unknown });
+	| ({ "the type": "Lazy" } & { [key: string]: unknown })
+	| ({ "the type": "Mute" } & { [key: string]: unknown });
 
 /** Command is what a player does. */
 export type ChessCommand =
@@ -130,9 +131,11 @@ export interface Omitted {
 	zeroMap?: { [key: string]: Point | null };
 	zeroOwn?: Own | null;
 	zeroOwnPtr?: Own | null;
+	zeroPtr?: string;
 	zeroArray?: [number, number];
 	bytes?: string;
 	ip?: string;
+	late?: Late | null;
 }
 
 /** Embedding has the fields of others. */
@@ -156,6 +159,7 @@ export interface Conflicts {
 	X: number;
 	Y: number;
 	only: number;
+	Later: number;
 	N: number;
 	Own: number;
 }
@@ -180,6 +184,7 @@ export interface Composites {
 	Addrs: { [key: string]: boolean | null } | null;
 	Texts: { [key: string]: number } | null;
 	Longs: { [key: string]: boolean } | null;
+	Uintptrs: { [key: string]: boolean } | null;
 	Letters: string[] | null;
 	Anonymous: {
 		/** A has a comment. */
@@ -220,6 +225,8 @@ export interface Writers {
 	Text: string | null;
 	JSON: unknown;
 	Func: string;
+	/** Exact has no more digits than it says. */
+	Exact: number;
 	Call: unknown;
 }
 
@@ -278,6 +285,9 @@ export interface Generics {
 	Phantom: Phantom<boolean>;
 	Pair: Pair<string, string>;
 	Group: GroupLevel | null;
+	Lookup: LookupInt;
+	Outer: Outer<string>;
+	Loop: Loop<boolean>;
 }
 
 /** Recursive types. */
@@ -288,6 +298,8 @@ export interface Recursive {
 	Node: Node | null;
 	Nothing: null;
 	Omitted?: Tree;
+	Link: Point | null;
+	Again: Point | null;
 }
 
 /** Names clash. */
@@ -344,6 +356,9 @@ export interface Point {
 
 /** Own is never zero, says IsZero. */
 export type Own = number[];
+
+/** Late is zero when it has one element, says the IsZero of its pointer. */
+export type Late = number[];
 
 /** Box is generic. */
 export interface Box<$T> {
@@ -496,6 +511,21 @@ export interface GroupLevel {
 	a: HardA;
 }
 
+/** Lookup has a part that is different for each type. */
+export interface LookupInt {
+	ByName: { [key: string]: QuotedInt } | null;
+}
+
+/** Outer has a part that has itself in it. */
+export interface Outer<$T> {
+	Chain: Chain<$T> | null;
+}
+
+/** Loop embeds itself. */
+export interface Loop<$T> {
+	Value: $T;
+}
+
 /** Tree is a slice of itself. */
 export type Tree = (Tree | null)[];
 
@@ -581,6 +611,12 @@ export type TableLevelBool = { [key in Level]?: boolean };
 /** A is the name of a type parameter, too. */
 export interface HardA {
 	A: boolean;
+}
+
+/** Chain has itself in it. */
+export interface Chain<$T> {
+	Value: $T;
+	Next: Chain<$T> | null;
 }
 
 /** Everything has it all. */

@@ -8,6 +8,8 @@
 //
 //	//go:generate go run github.com/seed412db446/ws/wsts -o ../web/routes.ts .
 //
+// A module that vendors names it with go get -tool, and runs go tool wsts.
+//
 // -check writes nothing and fails if the file is out of date: for CI. -js writes JavaScript with types in comments
 // for pages that are not built: editors and tsc -checkJs read these. A page then has
 //

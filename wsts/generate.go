@@ -187,7 +187,9 @@ func (g *generator) declare(p pending) {
 	at := place{path: p.path, at: g.position(p.Obj())}
 	switch u := p.Underlying().(type) {
 	case *types.Struct:
-		d.fields = g.members(u, at)
+		if d.fields = g.members(u, at); len(d.fields) == 0 {
+			d.fields, d.text = nil, nothing
+		}
 	case *types.Basic:
 		d.text, d.doc = g.union(p.Named, d.doc)
 	default:
@@ -277,7 +279,7 @@ func possible(t types.Type) bool {
 // message returns the type of a route's messages.
 func (g *generator) message(r *route, t types.Type, at place) string {
 	if r.key == "" {
-		return g.ref(t, at).String()
+		return g.withZero(t, g.ref(t, at)).String()
 	}
 	var kinds []string
 	for _, m := range r.members {
@@ -289,18 +291,23 @@ func (g *generator) message(r *route, t types.Type, at place) string {
 		if at.addr == no { // v may be a pointer
 			at = at.with(maybe)
 		}
+		tag := "{ " + quoteName(r.key) + ": " + quote(n.Obj().Name()) + " }"
+		if s, ok := n.Underlying().(*types.Struct); ok && marshals(n, true) == "" && len(jsonFields(s)) == 0 {
+			kinds = append(kinds, tag)
+			continue
+		}
 		object := g.ref(n, at).operand()
 		if object == "unknown" {
 			object = "{ [key: string]: unknown }"
 		}
-		kinds = append(kinds, "({ "+quoteName(r.key)+": "+quote(n.Obj().Name())+" } & "+object+")")
+		kinds = append(kinds, "("+tag+" & "+object+")")
 	}
 	if len(kinds) == 0 {
-		g.report(g.errorf(at.at, "the route %s: none of the types given to Tagged is a %s", r.Name(), types.TypeString(t, shortNames)))
+		g.report(g.errorf(at.at, "the route %s: none of the types given to Tagged can be a %s", r.Name(), types.TypeString(t, shortNames)))
 		return "never"
 	}
 	n, ok := types.Unalias(t).(*types.Named)
-	if !ok || !types.IsInterface(t) || n.TypeArgs().Len() > 0 || n.Obj().Pkg() == nil {
+	if !ok || !types.IsInterface(t) || n.Obj().Pkg() == nil {
 		return strings.Join(kinds, " | ")
 	}
 	return g.alias(r, n, kinds)

@@ -8,6 +8,8 @@
 //
 //	//go:generate go run github.com/seed412db446/ws/wsts -o ../web/routes.ts .
 //
+// A module that vendors names it with go get -tool, and runs go tool wsts.
+//
 // -check writes nothing and fails if the file is out of date: for CI. -js writes JavaScript with types in comments
 // for pages that are not built: editors and tsc -checkJs read these. A page then has
 //
@@ -40,6 +42,7 @@
 //	[]byte                              string | null, in base64
 //	[3]T                                [T, T, T], from the ninth element on T[]
 //	struct                              an interface, with the fields of embedded structs
+//	a struct without fields             { [key: string]: never }, for {} would be anything but null
 //	omitempty, omitzero                 a member that may be absent, and is never null because of nil
 //	time.Time, encoding.TextMarshaler   string
 //	any, interfaces, json.RawMessage    unknown

@@ -112,10 +112,13 @@ func printTS(b *bytes.Buffer, d declaration) {
 	fmt.Fprintf(b, "export interface %s %s\n", name, lines(d.fields))
 }
 
+// nothing is an object without members: {} would be anything but null.
+const nothing = "{ [key: string]: never }"
+
 // lines returns an object's type with a line and a comment for each member.
 func lines(fields []member) string {
 	if len(fields) == 0 {
-		return "{}"
+		return nothing
 	}
 	var b bytes.Buffer
 	b.WriteString("{\n")
@@ -130,7 +133,7 @@ func lines(fields []member) string {
 // oneLine returns an object's type in one line.
 func oneLine(fields []member) string {
 	if len(fields) == 0 {
-		return "{}"
+		return nothing
 	}
 	var list []string
 	for _, m := range fields {
@@ -160,7 +163,7 @@ func printJS(b *bytes.Buffer, d declaration) {
 	if d.params != nil {
 		tags = append(tags, "@template "+strings.Join(d.params, ", "))
 	}
-	simple := len(d.fields) > 0
+	simple := d.fields != nil
 	for _, m := range d.fields {
 		simple = simple && identifier.MatchString(m.name)
 	}

@@ -38,7 +38,7 @@ func (e expr) orNull() expr {
 }
 
 func (e expr) or(text string) expr {
-	if e.text == "unknown" || e.text == text {
+	if e.text == text {
 		return e
 	}
 	return expr{text: e.text + " | " + text, union: true, null: e.null}
@@ -195,7 +195,7 @@ func (g *generator) basic(t types.Type, b *types.Basic, at place) expr {
 		return expr{text: "boolean"}
 	case info&types.IsString != 0:
 		return expr{text: "string"}
-	case info&(types.IsInteger|types.IsFloat) != 0 && b.Kind() != types.UnsafePointer:
+	case info&(types.IsInteger|types.IsFloat) != 0:
 		return expr{text: "number"}
 	}
 	g.fail(at, "%s can't be JSON: leave it out by the tag `json:\"-\"`", types.TypeString(t, shortNames))
@@ -236,7 +236,7 @@ func (g *generator) key(t types.Type, at place) string {
 		return "string"
 	case types.Implements(t, textMarshaler):
 		return "string"
-	case ok && b.Info()&types.IsInteger != 0 && b.Kind() != types.UnsafePointer:
+	case ok && b.Info()&types.IsInteger != 0:
 		if g.isEnum(t) {
 			return g.named(t.(*types.Named), at)
 		}

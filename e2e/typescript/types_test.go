@@ -91,7 +91,7 @@ func TestTypesOfValues(t *testing.T) {
 			add(all.Field(i).Name, encode(t, r, all.Field(i).Type, i%2 == 0))
 		}
 		add("All", encode(t, r, all, false))
-		for _, e := range []hard.Event{hard.Say{}, &hard.Say{Text: "happy"}, &hard.Gone{}, hard.Odd{N: 3}, &hard.Odd{}, &hard.Lazy{N: 1}} {
+		for _, e := range []hard.Event{hard.Say{}, &hard.Say{Text: "happy"}, &hard.Gone{}, hard.Odd{N: 3}, &hard.Odd{}, &hard.Lazy{N: 1}, hard.Mute{}} {
 			m, err := hard.Game.Encode(e)
 			if err != nil {
 				t.Fatal(err)
@@ -256,7 +256,7 @@ func TestModules(t *testing.T) {
 	dir := t.TempDir()
 	generate(t, dir, testdata+"chat")
 	out := command(t, ".", "node", "types/modules.mjs", filepath.Join(dir, "chat.ts"), filepath.Join(dir, "chat_js.js"))
-	const want = `wss://example.com/games/a%2Fb/c/d?token=1 Chat,Game,StatusKicked,StatusToken`
+	const want = `wss://example.com/games/a%2Fb/c/d?token=1 Chat,Game,News,StatusKicked,StatusToken`
 	if got := strings.Split(strings.TrimSpace(out), "\n"); len(got) != 2 || got[0] != want || got[1] != want {
 		t.Errorf("got %q, want twice %q", got, want)
 	}

@@ -12,7 +12,7 @@ export const StatusFull = 4001;
 
 /**
  * Event is what happens.
- * @typedef {({ "the type": "Say" } & Say) | ({ "the type": "Gone" } & Gone) | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown })} Event
+ * @typedef {({ "the type": "Say" } & Say) | { "the type": "Gone" } | ({ "the type": "Odd" } & { [key: string]: unknown }) | ({ "the type": "Lazy" } & { [key: string]: unknown }) | ({ "the type": "Mute" } & { [key: string]: unknown })} Event
  */
 
 /**
@@ -22,7 +22,7 @@ export const StatusFull = 4001;
 
 /**
  * Command is what a player does.
- * @typedef {({ t: "Move" } & Move) | ({ t: "Wait" } & Wait)} ChessCommand2
+ * @typedef {({ t: "Move" } & Move) | { t: "Wait" }} ChessCommand2
  */
 
 /**
@@ -70,16 +70,6 @@ export const StatusFull = 4001;
  * Say is a command and an event.
  * @typedef {object} Say
  * @property {Mood | ""} text
- */
-
-/**
- * Gone is an event.
- * @typedef {{}} Gone
- */
-
-/**
- * Wait is a command by its pointer.
- * @typedef {{}} Wait
  */
 
 /**
@@ -133,9 +123,11 @@ export const StatusFull = 4001;
  * @property {{ [key: string]: Point | null }} [zeroMap]
  * @property {Own | null} [zeroOwn]
  * @property {Own | null} [zeroOwnPtr]
+ * @property {string} [zeroPtr]
  * @property {[number, number]} [zeroArray]
  * @property {string} [bytes]
  * @property {string} [ip]
+ * @property {Late | null} [late]
  */
 
 /**
@@ -160,6 +152,7 @@ export const StatusFull = 4001;
  * @property {number} X
  * @property {number} Y
  * @property {number} only
+ * @property {number} Later
  * @property {number} N
  * @property {number} Own
  */
@@ -185,6 +178,7 @@ export const StatusFull = 4001;
  * @property {{ [key: string]: boolean | null } | null} Addrs
  * @property {{ [key: string]: number } | null} Texts
  * @property {{ [key: string]: boolean } | null} Longs
+ * @property {{ [key: string]: boolean } | null} Uintptrs
  * @property {string[] | null} Letters
  * @property {{ A: number; b?: { C: boolean[] | null } }} Anonymous
  * @property {{ X: number; Y: number }[] | null} List
@@ -216,6 +210,7 @@ export const StatusFull = 4001;
  * @property {string | null} Text
  * @property {unknown} JSON
  * @property {string} Func
+ * @property {number} Exact Exact has no more digits than it says.
  * @property {unknown} Call
  */
 
@@ -272,6 +267,9 @@ export const StatusFull = 4001;
  * @property {Phantom<boolean>} Phantom
  * @property {Pair<string, string>} Pair
  * @property {GroupLevel | null} Group
+ * @property {LookupInt} Lookup
+ * @property {Outer<string>} Outer
+ * @property {Loop<boolean>} Loop
  */
 
 /**
@@ -283,6 +281,8 @@ export const StatusFull = 4001;
  * @property {Node | null} Node
  * @property {null} Nothing
  * @property {Tree} [Omitted]
+ * @property {Point | null} Link
+ * @property {Point | null} Again
  */
 
 /**
@@ -333,6 +333,11 @@ export const StatusFull = 4001;
 /**
  * Own is never zero, says IsZero.
  * @typedef {number[]} Own
+ */
+
+/**
+ * Late is zero when it has one element, says the IsZero of its pointer.
+ * @typedef {number[]} Late
  */
 
 /**
@@ -388,7 +393,7 @@ export const StatusFull = 4001;
  * attacker-controlled inputs and the determination of whether a bug in math/big
  * is considered a security vulnerability might depend on the impact on the
  * standard library.
- * @typedef {{}} Int
+ * @typedef {{ [key: string]: never }} Int
  */
 
 /**
@@ -494,7 +499,7 @@ export const StatusFull = 4001;
  * @property {B} b
  * @property {TableIntBool | null} table
  * @property {Pair<B, A> | null} rest
- * @property {{ [key: string]: {} } | null} bools
+ * @property {{ [key: string]: { [key: string]: never } } | null} bools
  */
 
 /**
@@ -503,6 +508,26 @@ export const StatusFull = 4001;
  * @property {TableLevelBool | null} table
  * @property {(GroupLevel | null)[] | null} nested
  * @property {HardA} a
+ */
+
+/**
+ * Lookup has a part that is different for each type.
+ * @typedef {object} LookupInt
+ * @property {{ [key: string]: QuotedInt } | null} ByName
+ */
+
+/**
+ * Outer has a part that has itself in it.
+ * @template $T
+ * @typedef {object} Outer
+ * @property {Chain<$T> | null} Chain
+ */
+
+/**
+ * Loop embeds itself.
+ * @template $T
+ * @typedef {object} Loop
+ * @property {$T} Value
  */
 
 /**
@@ -619,6 +644,14 @@ export const StatusFull = 4001;
  */
 
 /**
+ * Chain has itself in it.
+ * @template $T
+ * @typedef {object} Chain
+ * @property {$T} Value
+ * @property {Chain<$T> | null} Next
+ */
+
+/**
  * Everything has it all.
  * @type {Route<All, All, { name: string; rest: string }>}
  */
@@ -626,7 +659,7 @@ export const Everything = route("/all/{name}/{rest...}");
 
 /**
  * lower is not exported.
- * @type {Route<Mood, Level[] | null, { id: string; "a-b": string }>}
+ * @type {Route<Mood | "", Level[] | null, { id: string; "a-b": string }>}
  */
 export const lower = route("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
 

@@ -13,9 +13,10 @@ export type Command =
 /** Event is what happens. */
 export type Event =
 	| ({ "the type": "Say" } & Say)
-	| ({ "the type": "Gone" } & Gone)
+	| { "the type": "Gone" }
 	| ({ "the type": "Odd" } & { [key: string]: unknown })
-	| ({ "the type": "Lazy" } & { [key: string]: unknown });
+	| ({ "the type": "Lazy" } & { [key: string]: unknown })
+	| ({ "the type": "Mute" } & { [key: string]: unknown });
 
 /** Command is what a player does. */
 export type ChessCommand =
@@ -24,7 +25,7 @@ export type ChessCommand =
 /** Command is what a player does. */
 export type ChessCommand2 =
 	| ({ t: "Move" } & Move)
-	| ({ t: "Wait" } & Wait);
+	| { t: "Wait" };
 
 /** All is everything. */
 export interface All {
@@ -67,12 +68,6 @@ export interface Move {
 export interface Say {
 	text: Mood | "";
 }
-
-/** Gone is an event. */
-export interface Gone {}
-
-/** Wait is a command by its pointer. */
-export interface Wait {}
 
 /** Basics are types without a structure. */
 export interface Basics {
@@ -136,9 +131,11 @@ export interface Omitted {
 	zeroMap?: { [key: string]: Point | null };
 	zeroOwn?: Own | null;
 	zeroOwnPtr?: Own | null;
+	zeroPtr?: string;
 	zeroArray?: [number, number];
 	bytes?: string;
 	ip?: string;
+	late?: Late | null;
 }
 
 /** Embedding has the fields of others. */
@@ -162,6 +159,7 @@ export interface Conflicts {
 	X: number;
 	Y: number;
 	only: number;
+	Later: number;
 	N: number;
 	Own: number;
 }
@@ -186,6 +184,7 @@ export interface Composites {
 	Addrs: { [key: string]: boolean | null } | null;
 	Texts: { [key: string]: number } | null;
 	Longs: { [key: string]: boolean } | null;
+	Uintptrs: { [key: string]: boolean } | null;
 	Letters: string[] | null;
 	Anonymous: {
 		/** A has a comment. */
@@ -226,6 +225,8 @@ export interface Writers {
 	Text: string | null;
 	JSON: unknown;
 	Func: string;
+	/** Exact has no more digits than it says. */
+	Exact: number;
 	Call: unknown;
 }
 
@@ -284,6 +285,9 @@ export interface Generics {
 	Phantom: Phantom<boolean>;
 	Pair: Pair<string, string>;
 	Group: GroupLevel | null;
+	Lookup: LookupInt;
+	Outer: Outer<string>;
+	Loop: Loop<boolean>;
 }
 
 /** Recursive types. */
@@ -294,6 +298,8 @@ export interface Recursive {
 	Node: Node | null;
 	Nothing: null;
 	Omitted?: Tree;
+	Link: Point | null;
+	Again: Point | null;
 }
 
 /** Names clash. */
@@ -351,6 +357,9 @@ export interface Point {
 /** Own is never zero, says IsZero. */
 export type Own = number[];
 
+/** Late is zero when it has one element, says the IsZero of its pointer. */
+export type Late = number[];
+
 /** Box is generic. */
 export interface Box<$T> {
 	value: $T;
@@ -404,7 +413,7 @@ export interface NullString {
  * is considered a security vulnerability might depend on the impact on the
  * standard library.
  */
-export interface Int {}
+export type Int = { [key: string]: never };
 
 /** Pointed is a string by its pointer. */
 export interface Pointed {
@@ -492,7 +501,7 @@ export interface Pair<A, B> {
 	b: B;
 	table: TableIntBool | null;
 	rest: Pair<B, A> | null;
-	bools: { [key: string]: {} } | null;
+	bools: { [key: string]: { [key: string]: never } } | null;
 }
 
 /** Group has a key that its argument decides, in a type of its own. */
@@ -500,6 +509,21 @@ export interface GroupLevel {
 	table: TableLevelBool | null;
 	nested: (GroupLevel | null)[] | null;
 	a: HardA;
+}
+
+/** Lookup has a part that is different for each type. */
+export interface LookupInt {
+	ByName: { [key: string]: QuotedInt } | null;
+}
+
+/** Outer has a part that has itself in it. */
+export interface Outer<$T> {
+	Chain: Chain<$T> | null;
+}
+
+/** Loop embeds itself. */
+export interface Loop<$T> {
+	Value: $T;
 }
 
 /** Tree is a slice of itself. */
@@ -589,11 +613,17 @@ export interface HardA {
 	A: boolean;
 }
 
+/** Chain has itself in it. */
+export interface Chain<$T> {
+	Value: $T;
+	Next: Chain<$T> | null;
+}
+
 /** Everything has it all. */
 export const Everything = route<All, All, { name: string; rest: string }>("/all/{name}/{rest...}");
 
 /** lower is not exported. */
-export const lower = route<Mood, Level[] | null, { id: string; "a-b": string }>("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
+export const lower = route<Mood | "", Level[] | null, { id: string; "a-b": string }>("/n/{id:[0-9]{1,3}}/{a-b}/{$}");
 
 export const Raw = routeWithCodec<string | null, string, {}>("/raw");
 

@@ -17,9 +17,9 @@ const pick = (list) => list[random(list.length)];
 // Strings in which Go expects something.
 const hints = {
 	QuotedInt: ["12", "-1"], quotedBool: ["true", null], quotedText: ['"x"'], QuotedKind: ["2"], QuotedNull: ["7"], "Quoted.Value": ["3"],
-	Time: ["2026-01-02T03:04:05.6+07:00"], zeroTime: ["2026-01-02T03:04:05Z"], Stamp: ["2026-01-02T03:04:05Z"], StampPtr: [null, "2026-01-02T03:04:05Z"],
+	Time: ["2026-01-02T03:04:05.6+07:00"], zeroTime: ["2026-01-02T03:04:05Z"], zeroPtr: ["2026-01-02T03:04:05Z"], Stamp: ["2026-01-02T03:04:05Z"], StampPtr: [null, "2026-01-02T03:04:05Z"],
 	IP: ["10.0.0.1", ""], ip: ["::1"], Addr: ["10.0.0.1", null], Prefix: [["10.0.0.0/8"], null], BigFloat: ["1.5", null],
-	Times: [{ "2026-01-02T03:04:05Z": true }, null], Addrs: [{ "::1": null }], Longs: [{ "-12": true }], "Generics.Times": [{ "2026-01-02T03:04:05Z": [1] }, null],
+	Times: [{ "2026-01-02T03:04:05Z": true }, null], Addrs: [{ "::1": null }], Longs: [{ "-12": true }], Uintptrs: [{ "12": true }, null], "ByName.[key].Value": ["3"], "Generics.Times": [{ "2026-01-02T03:04:05Z": [1] }, null],
 };
 
 function value(type, path, depth) {
@@ -51,6 +51,7 @@ function object(type, path, depth) {
 		if (v !== undefined) o[p.name] = v;
 	}
 	for (const info of checker.getIndexInfosOfType(type)) {
+		if (info.type.flags & ts.TypeFlags.Never) continue; // an object without members
 		for (let i = depth > 4 ? 0 : random(3); i > 0; i--) {
 			const key = info.keyType.flags & ts.TypeFlags.Number ? random(100) : pick(["", "a", "b c"]);
 			o[key] = value(info.type, path + ".[key]", depth + 1);

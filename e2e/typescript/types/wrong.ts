@@ -1,4 +1,4 @@
-import { Chat, Game, StatusKicked, type Command, type Event, type Note, type Post, type Received } from "./chat.ts";
+import { Chat, Game, News, StatusKicked, type Command, type Event, type Note, type Post, type Received } from "./chat.ts";
 
 const post: Post = { id: 1, text: "hi" };
 const room = { params: { room: "a" } };
@@ -14,6 +14,12 @@ chat.send({ id: 1, text: "hi", mood: "" }); // error: Type '""' is not assignabl
 chat.send({ id: 1, text: "hi", extra: true }); // error: 'extra' does not exist
 chat.send("hi"); // error: 'string' is not assignable to parameter of type 'Post'
 chat.send(); // error: Expected 1 arguments
+
+const news = News.connect({});
+news.send({});
+news.send({ text: "hi" }); // error: 'string' is not assignable to type 'never'
+news.send(5); // error: 'number' is not assignable to parameter of type 'Hello'
+news.send([1]); // error: 'number' is not assignable to type 'never'
 
 // What comes in.
 Chat.connect({ ...room, onMessage: (n) => n.sender }); // error: 'sender' does not exist
@@ -41,6 +47,8 @@ const move: Command = { type: "Move", x: 1, y: 2 };
 const untagged: Command = { x: 1, y: 2 }; // error: 'type' is missing
 const unknown: Command = { type: "Jump", x: 1, y: 2 }; // error: '"Jump"' is not assignable
 const mixed: Command = { type: "Say", x: 1, y: 2 }; // error: 'x' does not exist
+const left: Event = { type: "Left" };
+const leftBehind: Event = { type: "Left", text: "bye" }; // error: 'text' does not exist
 const answer: Command = { type: "Moved", who: "a", x: 1, y: 2 }; // error: '"Moved"' is not assignable
 
 function all(e: Event): string {

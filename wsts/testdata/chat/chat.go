@@ -92,3 +92,9 @@ var Game = ws.Route[Command, Event]{
 	Path:  "/games/{id}/{rest...}",
 	Codec: ws.Tagged("type", Move{}, Say{}, Moved{}, Said{}, Left{}),
 }
+
+// Hello is what a page sends to begin.
+type Hello struct{}
+
+// News are for pages that say no more than hello.
+var News = ws.Route[Hello, Said]{Path: "/news"}

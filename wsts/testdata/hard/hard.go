@@ -100,10 +100,18 @@ type Omitted struct {
 	ZeroMap    map[string]*Point `json:"zeroMap,omitzero"`
 	ZeroOwn    Own               `json:"zeroOwn,omitzero"`
 	ZeroOwnPtr *Own              `json:"zeroOwnPtr,omitzero"`
+	ZeroPtr    *time.Time        `json:"zeroPtr,omitzero"`
 	ZeroArray  [2]int            `json:"zeroArray,omitzero"`
 	Bytes      []byte            `json:"bytes,omitempty"`
 	IP         net.IP            `json:"ip,omitempty"`
+	Late       Late              `json:"late,omitzero"`
 }
+
+// Late is zero when it has one element, says the IsZero of its pointer.
+type Late []int
+
+// IsZero is asked by encoding/json.
+func (l *Late) IsZero() bool { return len(*l) == 1 }
 
 // Own is never zero, says IsZero.
 type Own []int
@@ -174,6 +182,7 @@ type Left struct {
 	Own    string
 	Both   string
 	Tagged string `json:"Tagged"`
+	Later  string
 	Custom
 }
 
@@ -182,6 +191,7 @@ type Right struct {
 	Both   string
 	Tagged string
 	Only   int `json:"only"`
+	Number int `json:"Later"`
 	Odd
 }
 
@@ -205,6 +215,7 @@ type Composites struct {
 	Addrs     map[netip.Addr]*bool
 	Texts     map[Shout]int
 	Longs     map[int64]bool
+	Uintptrs  map[uintptr]bool
 	Letters   []Letter
 	Anonymous struct {
 		// A has a comment.
@@ -261,7 +272,9 @@ type Writers struct {
 	Text encoding.TextMarshaler
 	JSON json.Marshaler
 	Func Call `tstype:"string"`
-	Call *Call
+	// Exact has no more digits than it says.
+	Exact int64 `tstype:"number"`
+	Call  *Call
 }
 
 // Custom is an array.
@@ -442,6 +455,27 @@ type Generics struct {
 	Phantom Phantom[bool]
 	Pair    Pair[string, ID]
 	Group   *Group[Level]
+	Lookup  Lookup[int]
+	Outer   Outer[string]
+	Loop    Loop[bool]
+}
+
+// Lookup has a part that is different for each type.
+type Lookup[T any] struct{ ByName map[string]Quoted[T] }
+
+// Loop embeds itself.
+type Loop[T any] struct {
+	*Loop[T]
+	Value T
+}
+
+// Outer has a part that has itself in it.
+type Outer[T any] struct{ Chain *Chain[T] }
+
+// Chain has itself in it.
+type Chain[T any] struct {
+	Value T
+	Next  *Chain[T]
 }
 
 // Tree is a slice of itself.
@@ -470,7 +504,12 @@ type Recursive struct {
 	Node    *Node
 	Nothing Nothing
 	Omitted Tree `json:",omitempty"`
+	Link    Link
+	Again   Link
 }
+
+// Link is a pointer with a name.
+type Link *Point
 
 // Names clash.
 type Names struct {
@@ -574,6 +613,8 @@ type (
 	Gone struct{}
 	// Odd is an event with its own JSON.
 	Odd struct{ N int }
+	// Mute is an event with its own JSON and no fields.
+	Mute struct{ n int }
 )
 
 func (Move) command()  {}
@@ -583,8 +624,12 @@ func (*Say) command()  {}
 func (Say) event()     {}
 func (*Gone) event()   {}
 func (Odd) event()     {}
+func (Mute) event()    {}
 
 // MarshalJSON makes an object.
+func (m Mute) MarshalJSON() ([]byte, error) { return []byte(`{"n":1}`), nil }
+
+// MarshalJSON writes n.
 func (o Odd) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"n":%d}`, o.N), nil }
 
 // UnmarshalJSON takes an object.
@@ -595,7 +640,7 @@ func (o *Odd) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-var messages = ws.Tagged("the type", Move{}, &Say{}, Gone{}, Odd{}, &Lazy{})
+var messages = ws.Tagged("the type", Move{}, &Say{}, Gone{}, Odd{}, &Lazy{}, Mute{})
 
 // Game has messages of many kinds.
 var Game = ws.Route[Command, Event]{Path: "/game", Codec: messages}

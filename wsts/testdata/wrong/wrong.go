@@ -56,8 +56,8 @@ var (
 	Method  = ws.Route[string, string]{Path: "GET /"}                              // want the Path of the route Method: "GET /" does not begin with a slash
 	Key     = ws.Route[Move, Move]{Path: "/", Codec: ws.Tagged(key, Move{})}       // want Tagged of the route Key: the key must be a constant
 	Spread  = ws.Route[Move, Move]{Path: "/", Codec: ws.Tagged("type", list...)}   // want Tagged of the route Spread: the key must be a constant
-	None    = ws.Route[Move, Command]{Path: "/", Codec: ws.Tagged("type", Move{})} // want the route None: none of the types given to Tagged is a wrong.Command
-	Nobody  = ws.Route[Move, Move]{Path: "/", Codec: ws.Tagged("type")}            // want the route Nobody: none of the types given to Tagged is a wrong.Move
+	None    = ws.Route[Move, Command]{Path: "/", Codec: ws.Tagged("type", Move{})} // want the route None: none of the types given to Tagged can be a wrong.Command
+	Nobody  = ws.Route[Move, Move]{Path: "/", Codec: ws.Tagged("type")}            // want the route Nobody: none of the types given to Tagged can be a wrong.Move
 	Good    = ws.Route[chan<- int, string]{Path: "/"}                              // want the route Good: In: chan<- int can't be JSON
 )
 

@@ -141,10 +141,7 @@ func (s *shared) frames(c *Conn) outgoing {
 func (c *Conn) disconnect() {
 	if !c.out.finish() {
 		c.end.WasClean = false
-	} else if c.in.err == nil && (!c.end.WasClean || len(c.in.buf) > 0) {
-		if half, ok := c.out.sock.(interface{ CloseWrite() error }); ok {
-			half.CloseWrite()
-		}
+	} else if c.in.err == nil && (!c.end.WasClean || len(c.in.buf) > 0) && c.halfClose() {
 		t := time.AfterFunc(closeGrace, func() { closeNow(c.out.sock) })
 		for c.in.err == nil {
 			c.in.buf = nil
@@ -159,6 +156,13 @@ func (c *Conn) disconnect() {
 		c.in.src.Close()
 	}
 	c.out.end()
+}
+
+// halfClose tells the peer that nothing more comes, where the connection can. It reports false where that fails, as
+// over HTTP/2: there only the end of the stream tells it, and takes nothing away that was written before.
+func (c *Conn) halfClose() bool {
+	half, ok := c.out.sock.(interface{ CloseWrite() error })
+	return !ok || half.CloseWrite() == nil
 }
 
 // Stats returns what has passed over the connection so far. It may be called from any

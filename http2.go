@@ -377,6 +377,9 @@ func (c *http2Conn) Close() error {
 	return nil
 }
 
+// CloseWrite fails: net/http ends its half of a stream when the handler returns, and then the other half with it.
+func (c *http2Conn) CloseWrite() error { return errors.ErrUnsupported }
+
 // wait returns when nobody touches net/http's writer any more: after Close, or when the peer has ended
 // the stream, whether anybody notices or not.
 func (c *http2Conn) wait() {

@@ -36,13 +36,16 @@ import (
 var overHTTP2 = os.Getenv("WS_TEST_HTTP2") != ""
 
 // What runs over HTTP/2, and what of it is not to: requests that only HTTP/1.1 can carry, allocations and
-// sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), and
-// tests that await the handler's return behind Guard, which waits over HTTP/2.
+// sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), tests that await the
+// handler's return behind Guard, which waits over HTTP/2, and those for which nothing may be held on the way to
+// a client that does not read.
 const (
-	runOverHTTP2 = "^Test(FactoryErrors|Guard.*|Handshake|Handshake(Origin|Shutdown)|HeaderErrorLog|HijackFailsLate|Life|Log|Receiving|RejectWithClose|ReportsHang|RequestKept)$"
+	runOverHTTP2 = "^Test(Callbacks|Close|CloseEvent|Context|Data|FactoryErrors|Faults|GoodFrames|Group|Guard.*|Handshake|Handshake(Origin|Shutdown)|" +
+		"HeaderErrorLog|Heartbeat|HijackFailsLate|Hooks|Life|Log|Receiving|RejectWithClose|ReportsHang|RequestKept|Send|Shutdown)$"
 	notOverHTTP2 = "TestHandshake/H1_(plain|h2c|Fallback_not|POST|HTTP_1.0|no_key|two_keys|short_key|key_|proxy_|Upgrade_list)|" +
 		"TestHandshake/H2_(wrote|copied|flushed|hijacked)|TestLog/H4_first_426|TestGuardRefusals/G7_answered|TestGuardRefusals/H3_stale|" +
-		"TestGuardFactory/G4_Detach|TestRequestKept/X1_nothing_else|TestReceiving/C8_alloc|TestLife/Context"
+		"TestGuardFactory/G4_Detach|TestRequestKept/X1_nothing_else|TestReceiving/C8_alloc|TestLife/Context|TestLife/Pings/K1_a_peer|" +
+		"TestSend/S1_(full|waits|a_closing)|TestClose/S4_(queue|at_the_end|dropped)|TestHeartbeat/K1_socket|TestShutdown/K2_(ctx_ends|the_queue)|TestGroup/changes"
 )
 
 // TestHTTP2 is contract tests once more (T2), in a process of its own.
@@ -53,7 +56,7 @@ func TestHTTP2(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+runOverHTTP2, "-test.skip="+notOverHTTP2, "-test.v", "-test.timeout=3m")
 	cmd.Env = append(os.Environ(), "WS_TEST_HTTP2=1")
 	out, err := cmd.CombinedOutput()
-	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 300 {
+	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 900 {
 		t.Errorf("%d passed: %v:\n%s", n, err, out)
 	}
 }
@@ -61,7 +64,8 @@ func TestHTTP2(t *testing.T) {
 // front listens for handshakes over HTTP/1.1, makes them streams of one HTTP/2 connection to srv, and back.
 type front struct {
 	net.Listener
-	rt http.RoundTripper
+	scheme string
+	rt     http.RoundTripper
 }
 
 // startHTTP2 starts srv with HTTP/2 and returns the address of what stands in front of it.
@@ -69,7 +73,7 @@ func startHTTP2(t testing.TB, srv *httptest.Server) string {
 	t.Helper()
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
-	f := &front{rt: dialHTTP2(t, srv)}
+	f := &front{scheme: "https", rt: dialHTTP2(t, srv)}
 	var err error
 	if f.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -104,6 +108,24 @@ func dialHTTP2(t testing.TB, srv *httptest.Server) http.RoundTripper {
 	return tr.TLSNextProto["h2"]("x:443", c)
 }
 
+// pipeHTTP2 is dialHTTP2 in memory, as synctest needs it, and without TLS.
+func pipeHTTP2(t testing.TB, srv *http.Server) http.RoundTripper {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	client, server := net.Pipe()
+	srv.Protocols = &protocols
+	serveOne(srv, server)
+	t.Cleanup(func() { client.Close() })
+	tr := &http.Transport{Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4 << 10}}
+	tr.CloseIdleConnections() // sets TLSNextProto
+	return tr.TLSNextProto["unencrypted_http2"]("x:443", tls.Client(unencrypted{client}, &tls.Config{ServerName: "x"}))
+}
+
+// unencrypted is how net/http is told that a connection is not to have TLS.
+type unencrypted struct{ net.Conn }
+
+func (u unencrypted) UnencryptedNetConn() net.Conn { return u.Conn }
+
 func (f *front) serve(c net.Conn) {
 	defer c.Close()
 	br := bufio.NewReader(c)
@@ -112,7 +134,7 @@ func (f *front) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
-		r.URL.Scheme, r.URL.Host, r.RequestURI = "https", "x", ""
+		r.URL.Scheme, r.URL.Host, r.RequestURI = f.scheme, "x:443", ""
 		key := r.Header.Get("Sec-Websocket-Key")
 		if key != "" {
 			r.Method, r.ContentLength = http.MethodConnect, -1

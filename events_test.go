@@ -642,8 +642,7 @@ func TestFaults(t *testing.T) {
 	t.Run("C5_to_the_Upgrader", func(t *testing.T) {
 		t.Parallel()
 		reports := make(chan error, 9)
-		var u *ws.Upgrader
-		u = &ws.Upgrader{OnError: func(r *http.Request, err error) {
+		u := &ws.Upgrader{OnError: func(r *http.Request, err error) {
 			if r == nil || r.URL.Path != "/" {
 				t.Errorf("request %v", r)
 			}

@@ -53,6 +53,11 @@ require (
 )
 
 require (
+	github.com/google/go-github/v75 v75.0.0
+	github.com/google/go-querystring v1.1.0 // indirect
+)
+
+require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bytedance/gopkg v0.1.3 // indirect
 	github.com/bytedance/sonic v1.15.0 // indirect

@@ -85,11 +85,42 @@ func write(t *testing.T, text string) (path string) {
 	return path
 }
 
-// nginx runs one whose location has lines besides proxy_pass.
-func nginx(t *testing.T, backend, lines string) (addr string) {
+// documented returns the configuration in docs/proxies.md that is marked with that language, with
+// the addresses of its front and of the server replaced.
+func documented(t *testing.T, language, front, addr, backend string) string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/proxies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "\n```"+language+"\n")
+	conf, _, _ := strings.Cut(rest, "\n```\n")
+	for _, replace := range [][2]string{{front, addr}, {"127.0.0.1:3000", backend}} {
+		if strings.Count(conf, replace[0]) != 1 {
+			t.Fatalf("docs/proxies.md does not name %q once for %s", replace[0], language)
+		}
+		conf = strings.Replace(conf, replace[0], replace[1], 1)
+	}
+	return conf
+}
+
+func nginx(t *testing.T, backend, idle string) (addr string) {
 	addr = freeAddr(t)
+	runNginx(t, addr, fmt.Sprintf("proxy_read_timeout %[1]s; proxy_send_timeout %[1]s;\n", idle)+
+		documented(t, "nginx", "listen 80;", "listen "+addr+";", backend))
+	return addr
+}
+
+// nginxWith runs one whose location has these lines besides proxy_pass.
+func nginxWith(t *testing.T, backend, lines string) (addr string) {
+	addr = freeAddr(t)
+	runNginx(t, addr, fmt.Sprintf("server { listen %s; location / { proxy_pass http://%s; %s } }", addr, backend, lines))
+	return addr
+}
+
+func runNginx(t *testing.T, addr, http string) {
 	dir := t.TempDir()
-	conf := write(t, fmt.Sprintf(`
+	daemon(t, addr, "nginx-light", "nginx", "-p", dir, "-e", "stderr", "-c", write(t, fmt.Sprintf(`
 		daemon off;
 		master_process off;
 		pid %[1]s/pid;
@@ -102,43 +133,23 @@ func nginx(t *testing.T, backend, lines string) (addr string) {
 			fastcgi_temp_path %[1]s/fastcgi;
 			uwsgi_temp_path %[1]s/uwsgi;
 			scgi_temp_path %[1]s/scgi;
-			server {
-				listen %[2]s;
-				location / {
-					proxy_pass http://%[3]s;
-					proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-					%[4]s
-				}
-			}
-		}`, dir, addr, backend, lines))
-	daemon(t, addr, "nginx-light", "nginx", "-p", dir, "-e", "stderr", "-c", conf)
-	return addr
+			%[2]s
+		}`, dir, http)))
 }
-
-const upgradeLines = `
-	proxy_http_version 1.1;
-	proxy_set_header Upgrade $http_upgrade;
-	proxy_set_header Connection "upgrade";
-	proxy_set_header Host $host;
-	`
 
 func haproxy(t *testing.T, backend, idle string) (addr string) {
 	addr = freeAddr(t)
-	conf := write(t, fmt.Sprintf(`
-defaults
-	mode http
-	timeout connect 10s
-	timeout client 60s
-	timeout server 60s
-	timeout tunnel %s
-frontend front
-	bind %s
-	option forwardfor
-	default_backend back
-backend back
-	server ws %s
-`, idle, addr, backend))
-	daemon(t, addr, "haproxy", "haproxy", "-db", "-f", conf)
+	conf := documented(t, "haproxy", "bind :80", "bind "+addr, backend)
+	conf = strings.Replace(conf, "timeout tunnel 60s", "timeout tunnel "+idle, 1)
+	daemon(t, addr, "haproxy", "haproxy", "-db", "-f", write(t, conf+"\n"))
+	return addr
+}
+
+func caddy(t *testing.T, backend string) (addr string) {
+	addr = freeAddr(t)
+	conf := "{\n\tadmin off\n\tpersist_config off\n}\n" + documented(t, "caddy", "example.com", "http://"+addr, backend)
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	daemon(t, addr, "caddy", "caddy", "run", "--adapter", "caddyfile", "--config", write(t, conf+"\n"))
 	return addr
 }
 
@@ -155,6 +166,7 @@ func reverseProxy(t *testing.T, backend string, wrap func(http.Handler) http.Han
 	target := &url.URL{Scheme: "http", Host: backend}
 	srv := httptest.NewServer(wrap(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
+		r.Out.Host = r.In.Host
 		r.SetXForwarded()
 	}}))
 	t.Cleanup(srv.Close)
@@ -169,13 +181,12 @@ var proxies = []struct {
 	idle  func(t *testing.T, backend string) string
 }{
 	{"nginx",
-		func(t *testing.T, backend string) string { return nginx(t, backend, upgradeLines) },
-		func(t *testing.T, backend string) string {
-			return nginx(t, backend, upgradeLines+"proxy_read_timeout 1s; proxy_send_timeout 1s;")
-		}},
+		func(t *testing.T, backend string) string { return nginx(t, backend, "60s") },
+		func(t *testing.T, backend string) string { return nginx(t, backend, "1s") }},
 	{"haproxy",
 		func(t *testing.T, backend string) string { return haproxy(t, backend, "60s") },
 		func(t *testing.T, backend string) string { return haproxy(t, backend, "1s") }},
+	{"caddy", caddy, nil},
 	{"ReverseProxy",
 		func(t *testing.T, backend string) string {
 			return reverseProxy(t, backend, func(h http.Handler) http.Handler { return h })
@@ -211,6 +222,9 @@ func newBackend(t *testing.T, limits ws.Limits) *backend {
 			OnClose: func(c *ws.Conn, e ws.CloseEvent) { b.closed <- e },
 		}, nil
 	}))
+	mux.HandleFunc("/silent", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnClose: func(c *ws.Conn, e ws.CloseEvent) { b.closed <- e }}, nil
+	}))
 	mux.HandleFunc("/refuse", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{}, ws.Reject(403, "members only")
 	}))
@@ -239,13 +253,14 @@ func TestProxies(t *testing.T) {
 	for _, proxy := range proxies {
 		t.Run(proxy.name, func(t *testing.T) {
 			b := newBackend(t, ws.Limits{})
-			address := "ws://" + proxy.start(t, b.addr)
+			addr := proxy.start(t, b.addr)
+			address, page := "ws://"+addr, http.Header{"Origin": {"http://" + addr}}
 			for name, mode := range map[string]websocket.CompressionMode{
 				"plain": websocket.CompressionDisabled, "deflate": websocket.CompressionContextTakeover,
 			} {
 				t.Run(name, func(t *testing.T) {
 					var answer recorder
-					opts := &ws.DialOptions{Engine: websocket.DialOptions{CompressionMode: mode, HTTPClient: &http.Client{Transport: &answer}}}
+					opts := &ws.DialOptions{Engine: websocket.DialOptions{CompressionMode: mode, HTTPHeader: page, HTTPClient: &http.Client{Transport: &answer}}}
 					d := dial(t, address+"/ws", opts)
 					want(t, "the middleware's header", answer.header.Get("X-Middleware"), "was here")
 					want(t, "the factory's cookie", answer.header.Get("Set-Cookie"), "from=factory")
@@ -274,6 +289,10 @@ func TestProxies(t *testing.T) {
 				_, err := ws.Dial(t.Context(), address+"/refuse", ws.Events{}, nil)
 				wantRefusal(t, err, 403, "members only")
 			})
+			t.Run("a foreign page", func(t *testing.T) {
+				_, err := ws.Dial(t.Context(), address+"/ws", ws.Events{}, from("http://example.com"))
+				wantRefusal(t, err, 403, addr)
+			})
 			t.Run("a client that vanishes", func(t *testing.T) {
 				c, _, err := websocket.Dial(t.Context(), address+"/ws", nil)
 				if err != nil {
@@ -290,6 +309,34 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+// from is a page's client, as its Origin says.
+func from(origin string) *ws.DialOptions {
+	return &ws.DialOptions{Engine: websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}}}
+}
+
+// TestProxyChangesHost has proxies whose own page is refused, because they change Host.
+func TestProxyChangesHost(t *testing.T) {
+	const upgrade = `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
+	for name, start := range map[string]func(t *testing.T, backend string) (addr, host string){
+		"nginx without Host": func(t *testing.T, backend string) (addr, host string) { return nginxWith(t, backend, upgrade), backend },
+		"nginx with $host": func(t *testing.T, backend string) (addr, host string) {
+			return nginxWith(t, backend, upgrade+"proxy_set_header Host $host;"), "127.0.0.1"
+		},
+		"ReverseProxy with SetURL alone": func(t *testing.T, backend string) (addr, host string) {
+			target := &url.URL{Scheme: "http", Host: backend}
+			srv := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+			t.Cleanup(srv.Close)
+			return srv.Listener.Addr().String(), backend
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, host := start(t, newBackend(t, ws.Limits{}).addr)
+			_, err := ws.Dial(t.Context(), "ws://"+addr+"/ws", ws.Events{}, from("http://"+addr))
+			wantRefusal(t, err, 403, host)
+		})
+	}
+}
+
 func wantRefusal(t *testing.T, err error, status int, text string) {
 	t.Helper()
 	var refusal *ws.HandshakeError
@@ -299,7 +346,7 @@ func wantRefusal(t *testing.T, err error, status int, text string) {
 }
 
 // TestProxyIdle has proxies that end a connection on which nothing came for a second. Pings keep it
-// if they come more often.
+// if they come more often, and so does a client that talks to a silent server.
 func TestProxyIdle(t *testing.T) {
 	for _, proxy := range proxies {
 		if proxy.idle == nil {
@@ -321,6 +368,21 @@ func TestProxyIdle(t *testing.T) {
 				}
 			}
 			d.says(t, "still here", "still here")
+		})
+		t.Run(proxy.name+"/only the client talks", func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, ws.Limits{PingInterval: -1})
+			d := dial(t, "ws://"+proxy.idle(t, b.addr)+"/silent", &ws.DialOptions{Limits: ws.Limits{PingInterval: -1}})
+			tick := time.NewTicker(200 * time.Millisecond)
+			defer tick.Stop()
+			for range 15 {
+				select {
+				case <-tick.C:
+					d.SendText("hello")
+				case e := <-d.closed:
+					t.Fatalf("the proxy ended the connection of a client that talks: %+v", e)
+				}
+			}
 		})
 		t.Run(proxy.name+"/no pings", func(t *testing.T) {
 			t.Parallel()
@@ -346,7 +408,7 @@ func TestProxyDropsUpgrade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, ws.Limits{})
-			addr := nginx(t, b.addr, tt.lines)
+			addr := nginxWith(t, b.addr, tt.lines)
 			_, err := ws.Dial(t.Context(), "ws://"+addr+"/ws", ws.Events{}, nil)
 			wantRefusal(t, err, 426, tt.cause)
 

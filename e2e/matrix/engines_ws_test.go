@@ -6,12 +6,14 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 // bare is ws alone, guarded is ws with Guard around the whole stack.
 var (
 	bare    = engine{name: "ws", route: wsRoute}
 	guarded = engine{name: "ws with Guard", route: wsRoute, guard: ws.Guard}
+	overH2  = engine{name: "ws with Guard over HTTP/2", route: wsRoute, guard: ws.Guard, http2: true}
 )
 
 // plainGuarded is another package's upgrade behind Guard.

@@ -21,6 +21,15 @@ func TestMatrix(t *testing.T) {
 	})
 }
 
+// TestMatrixHTTP2 proves T2 and all of the above over HTTP/2.
+func TestMatrixHTTP2(t *testing.T) {
+	eachRow(t, func(t *testing.T, r *row) {
+		o := r.run(t, overH2, base, worksAnswer)
+		checkWorks(t, r, o)
+		checkReports(t, o.errs, r.reports)
+	})
+}
+
 // TestMatrixWithoutGuard proves G8 and H1's 501.
 func TestMatrixWithoutGuard(t *testing.T) {
 	eachRow(t, func(t *testing.T, r *row) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/seed412db446/ws/e2e/internal/h2"
 )
 
 // origin is what every client sends, so that CORS middlewares have something
@@ -82,7 +83,7 @@ type site struct {
 	accepted chan struct{}             // closed once the engine has a connection
 	expired  chan struct{}             // closed once the request's context has ended
 	closed   chan websocket.StatusCode // what the server's end saw at the end
-	returned chan struct{}             // closed once the whole stack has returned
+	returned chan struct{}             // closed once the whole stack has returned, but for Guard over HTTP/2, which waits
 	routed   sync.WaitGroup            // calls of route
 	mu       sync.Mutex                // protects the following
 	errs     []error                   // what went to Upgrader.OnError
@@ -115,6 +116,7 @@ type engine struct {
 	name  string
 	route func(s *site, v variant) http.HandlerFunc
 	guard func(http.Handler) http.Handler // nil: none
+	http2 bool                            // what the client speaks
 }
 
 // A variant is a way to use a stack.
@@ -200,10 +202,18 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 		}
 		srv := httptest.NewUnstartedServer(h)
 		srv.Config.ErrorLog = log.New(&errorLog, "", 0)
-		srv.Start()
+		e.start(srv, true)
 		return srv
 	}
 	stack := r.build(s)
+	ended := make(chan struct{})
+	if e.http2 {
+		inner := stack
+		stack = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(s.returned)
+			inner.ServeHTTP(w, r)
+		})
+	}
 	if e.guard != nil {
 		stack = e.guard(stack)
 	}
@@ -212,7 +222,10 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 		defer func() {
 			v := recover()
 			panicked = v != nil && v != http.ErrAbortHandler
-			close(s.returned)
+			if !e.http2 {
+				close(s.returned)
+			}
+			close(ended)
 			if v != nil {
 				panic(v)
 			}
@@ -220,7 +233,7 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 		stack.ServeHTTP(w, r)
 	}))
 	srv.Config.ErrorLog = log.New(&errorLog, "", 0)
-	srv.Start()
+	e.start(srv, r.front == nil)
 	stuck := false
 	defer func() {
 		if !stuck { // Close waits for handlers
@@ -239,9 +252,9 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 	}
 
 	o := outcome{}
-	o.answer, o.header = s.dial(address+cmp.Or(r.path, "/ws"), v, want)
+	o.answer, o.header = s.dial(address+cmp.Or(r.path, "/ws"), e, v, want)
 	select {
-	case <-s.returned:
+	case <-ended:
 	case <-time.After(patience):
 		stuck = true
 		tb.Errorf("%s: the handler has not returned", e.name)
@@ -270,8 +283,17 @@ func (r *row) run(tb testing.TB, e engine, v variant, want string) outcome {
 	return o
 }
 
+// start starts srv, which the client dials or a proxy.
+func (e engine) start(srv *httptest.Server, client bool) {
+	if srv.EnableHTTP2 = e.http2 && client; srv.EnableHTTP2 {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+}
+
 // dial connects, exchanges messages and closes. It says what came of it.
-func (s *site) dial(address string, v variant, want string) (string, http.Header) {
+func (s *site) dial(address string, e engine, v variant, want string) (string, http.Header) {
 	grace := patience
 	if strings.Contains(want, hangs) {
 		grace = impatience
@@ -304,6 +326,12 @@ func (s *site) dial(address string, v variant, want string) (string, http.Header
 		return c, err
 	}}
 	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr}
+	if e.http2 {
+		tr := h2.New()
+		defer tr.CloseIdleConnections()
+		client.Transport = tr
+	}
 	header := http.Header{
 		"Origin":          {origin},
 		"Accept-Encoding": {"gzip, deflate, br, zstd"},
@@ -312,7 +340,7 @@ func (s *site) dial(address string, v variant, want string) (string, http.Header
 		header[k] = vv
 	}
 	c, resp, err := websocket.Dial(ctx, address, &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: tr},
+		HTTPClient: client,
 		HTTPHeader: header,
 	})
 	close(dialed)

@@ -59,7 +59,7 @@ func run(ctx context.Context, c config) error {
 	}
 	ln, err := net.Listen("tcp", c.addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (-addr takes another address)", err)
 	}
 	defer ln.Close()
 	nc, closeNATS, err := connect(c.nats, c.natsListen)

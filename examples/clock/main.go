@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/seed412db446/ws"
@@ -25,8 +26,8 @@ var page []byte
 func main() {
 	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	if err := run(ctx, *addr); err != nil {
 		fmt.Fprintln(os.Stderr, "clock:", err)
 		os.Exit(1)
@@ -36,7 +37,7 @@ func main() {
 func run(ctx context.Context, addr string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (-addr takes another address)", err)
 	}
 	fmt.Printf("The clock is at http://%s (Ctrl-C stops it)\n", l.Addr())
 
@@ -82,10 +83,10 @@ func clock(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 func tick(c *ws.Conn) {
 	t := time.NewTicker(200 * time.Millisecond)
 	defer t.Stop()
-	for {
+	for now := time.Now(); ; {
+		c.SendText(now.Format("15:04:05.0"))
 		select {
-		case now := <-t.C:
-			c.SendText(now.Format("15:04:05.0"))
+		case now = <-t.C:
 		case <-c.Context().Done(): // before OnClose
 			return
 		}

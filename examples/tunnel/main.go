@@ -10,7 +10,11 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/yamux"
 	"github.com/seed412db446/ws"
@@ -93,10 +97,15 @@ func main() {
 	flag.Parse()
 	l, err := net.Listen("tcp", *addr)
 	if err != nil {
-		log.Fatal(err)
+		log.Fatalf("%v (-addr takes another address)", err)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		stop() // a second Ctrl-C ends the process at once
+		l.Close()
+	})
 	if *through != "" {
-		err = enter(context.Background(), *through, l, nil)
+		err = enter(ctx, *through, l, nil)
 	} else {
 		mux := http.NewServeMux()
 		mux.Handle("GET /tunnel", exit(*to))
@@ -105,4 +114,7 @@ func main() {
 	if !errors.Is(err, net.ErrClosed) {
 		log.Fatal(err)
 	}
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ws.DefaultUpgrader.Shutdown(grace)
 }

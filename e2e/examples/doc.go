@@ -1,0 +1,2 @@
+// Package examples starts the examples' servers as a shell does, and ends them.
+package examples

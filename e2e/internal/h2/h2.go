@@ -1,0 +1,78 @@
+// Package h2 is a client of WebSockets over HTTP/2 (RFC 8441) for the packages that have none.
+package h2
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+
+	"golang.org/x/net/http2"
+)
+
+// Transport makes a stream of every WebSocket handshake, and the answer what it would be over
+// HTTP/1.1. All share one connection for each host.
+type Transport struct{ http2.Transport }
+
+// New returns a Transport that trusts every server.
+func New() *Transport {
+	return &Transport{http2.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+}
+
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	key := r.Header.Get("Sec-Websocket-Key")
+	if key == "" {
+		return t.Transport.RoundTrip(r)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer context.AfterFunc(r.Context(), cancel)() // after the handshake it has no say
+	out := r.Clone(ctx)
+	out.Method = http.MethodConnect
+	for _, k := range []string{"Upgrade", "Connection", "Sec-Websocket-Key"} {
+		delete(out.Header, k)
+	}
+	out.Header[":protocol"] = []string{"websocket"}
+	body, w := io.Pipe()
+	out.Body = body
+	res, err := t.Transport.RoundTrip(out)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		w.Close()
+		return res, nil
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	res.StatusCode, res.Status = http.StatusSwitchingProtocols, "101 Switching Protocols"
+	res.Header.Set("Upgrade", "websocket")
+	res.Header.Set("Connection", "Upgrade")
+	res.Header.Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
+	res.Body = &Stream{res.Body, w}
+	return res, nil
+}
+
+// Stream is the body of an answer: both directions.
+type Stream struct {
+	io.ReadCloser
+	w *io.PipeWriter
+}
+
+func (s *Stream) Write(p []byte) (int, error) { return s.w.Write(p) }
+
+// CloseWrite ends the client's direction.
+func (s *Stream) CloseWrite() error { return s.w.Close() }
+
+// Reset ends the stream with RST_STREAM.
+func (s *Stream) Reset() {
+	s.w.CloseWithError(errors.New("reset"))
+	s.ReadCloser.Close()
+}
+
+// Close ends both directions.
+func (s *Stream) Close() error {
+	return errors.Join(s.w.Close(), s.ReadCloser.Close())
+}

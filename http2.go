@@ -215,6 +215,7 @@ type http2Conn struct {
 	mu       sync.Mutex // protects the following
 	changed  sync.Cond  // something of it has
 	awaiting bool       // a goroutine waits for input
+	reading  bool       // by one Read
 	ready    bool       // there is input, or an end
 	rest     io.Reader  // what was there when the stream had ended; nil until then
 	isClosed bool
@@ -249,23 +250,36 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		case c.read.passed():
 			return 0, os.ErrDeadlineExceeded
+		case c.reading: // another Read
 		case c.rest != nil:
 			from = c.rest
 		case c.ready:
 			c.ready, from = false, c.w.r.Body
+		case !c.awaiting:
+			c.awaiting = true
+			go c.await()
 		}
 		if from != nil {
-			n, err := from.Read(p)
+			n, err := c.readFrom(from, p)
 			if err == nil || !c.late {
 				return n, err
 			}
 			c.rest = failing{err} // our own doing: whoever wrote too late is to close
-		} else if !c.awaiting {
-			c.awaiting = true
-			go c.await()
 		}
 		c.changed.Wait()
 	}
+}
+
+// readFrom reads without the mutex, which it is called with: a body that another handler has wrapped may wait.
+func (c *http2Conn) readFrom(r io.Reader, p []byte) (int, error) {
+	c.reading = true
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.reading = false
+		c.changed.Broadcast()
+	}()
+	return r.Read(p)
 }
 
 // await waits until there is input.
@@ -371,6 +385,9 @@ func (c *http2Conn) Close() error {
 	c.read.set(time.Time{})
 	c.write.set(time.Time{})
 	c.reset()
+	if c.reading && !c.over {
+		c.rc.SetReadDeadline(time.Unix(1, 0))
+	}
 	close(c.closed)
 	c.mu.Unlock()
 	c.wake()
@@ -385,7 +402,7 @@ func (c *http2Conn) CloseWrite() error { return errors.ErrUnsupported }
 func (c *http2Conn) wait() {
 	select {
 	case <-c.closed:
-	case <-c.ctx.Done():
+	case <-c.ended():
 		c.drain()
 	}
 	c.mu.Lock()
@@ -396,11 +413,24 @@ func (c *http2Conn) wait() {
 	c.writing.Unlock()
 }
 
+// ended returns what says that the peer has ended the stream. The request's context is not it: it may end with
+// the server's, from http.Server.BaseContext, while the stream goes on.
+func (c *http2Conn) ended() <-chan bool {
+	select {
+	case <-c.closed:
+	case <-c.ctx.Done():
+		if n, ok := find[http.CloseNotifier](c.w.w); ok {
+			return n.CloseNotify()
+		}
+	}
+	return nil
+}
+
 // drain keeps what has come on a stream that has ended, and would be lost with the handler.
 func (c *http2Conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.awaiting {
+	for c.awaiting || c.reading {
 		c.changed.Wait()
 	}
 	b, err := io.ReadAll(c.w.r.Body)

@@ -554,6 +554,69 @@ func TestHTTP2End(t *testing.T) {
 			s.expect(fText, "x")
 		}
 	})
+	t.Run("T5_the_server's_context_ends", func(t *testing.T) { // and no stream with it
+		u := &ws.Upgrader{Detach: true}
+		base, cancel := context.WithCancel(t.Context())
+		upgraded := make(chan struct{})
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(upgraded)
+			u.Upgrade(echoFactory)(w, r)
+		}))
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, h, func(srv *http.Server) {
+			srv.BaseContext = func(net.Listener) context.Context { return base }
+		})), "https://x/")
+		<-upgraded
+		cancel()
+		for range 100 {
+			s.send(fText, "x")
+			s.expect(fText, "x")
+		}
+		go func() {
+			s.expect(fClose, closing(1001, ""))
+			s.send(fClose, closing(1001, ""))
+		}()
+		if err := u.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("T5_a_body_that_somebody_has_wrapped", func(t *testing.T) { // http.MaxBytesHandler, say
+		reads, closed := make(chan struct{}, 2), make(chan error)
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				_, err := io.ReadAll(c)
+				closed <- err
+			}()
+			<-reads
+			c.SetWriteDeadline(time.Now().Add(patience))
+			c.Close()
+		}))
+		connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = wrappedBody{r.Body, reads}
+			h.ServeHTTP(w, r)
+		}))), "https://x/")
+		if err := receive(t, closed); err == nil {
+			t.Error("the Read goes on")
+		}
+	})
+	bubble(t, "T5_a_fault_is_the_end", func(t *testing.T) { // without a wait for the peer
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return r.of(ws.Events{}), nil }))})
+		before := time.Now()
+		s := connectHTTP2(t, rt, "http://x:443/")
+		s.send(0x83, "")
+		s.expect(fClose, closing(1002, "protocol error"))
+		if rest := s.text(); rest != "" || !time.Now().Equal(before) {
+			t.Errorf("%q after %v", rest, time.Since(before))
+		}
+		r.wait(t, u)
+		r.want(t, "open", "error", "close")
+	})
 	t.Run("T5_WriteTimeout", func(t *testing.T) {
 		r, returned := newRecord(), make(chan struct{})
 		h := ws.Guard((&ws.Upgrader{Limits: ws.Limits{WriteTimeout: 100 * time.Millisecond}}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
@@ -617,6 +680,20 @@ func TestHTTP2End(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// wrappedBody waits for input only to read it.
+type wrappedBody struct {
+	io.ReadCloser
+	reads chan struct{}
+}
+
+func (b wrappedBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b.reads <- struct{}{}
+	return b.ReadCloser.Read(p)
 }
 
 // TestHTTP2Deadlines: those of a hijacked stream are a connection's.

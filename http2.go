@@ -204,7 +204,7 @@ func (w *http2Writer) end() {
 type http2Conn struct {
 	w             *http2Writer
 	rc            *http.ResponseController
-	ctx           context.Context // the stream's
+	ctx           context.Context // the request's
 	local, remote net.Addr
 	closed        chan struct{}
 
@@ -403,7 +403,7 @@ func (c *http2Conn) wait() {
 	select {
 	case <-c.closed:
 	case <-c.ended():
-		c.drain()
+		c.keepRest()
 	}
 	c.mu.Lock()
 	c.over = true
@@ -426,8 +426,8 @@ func (c *http2Conn) ended() <-chan bool {
 	return nil
 }
 
-// drain keeps what has come on a stream that has ended, and would be lost with the handler.
-func (c *http2Conn) drain() {
+// keepRest keeps what has come on a stream that has ended, and would be lost with the handler.
+func (c *http2Conn) keepRest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.awaiting || c.reading {

@@ -5,6 +5,7 @@ package ws
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,24 +88,19 @@ func (w *http2Writer) answer(status int, header http.Header) {
 	final := w.w.Header()
 	clear(final)
 	maps.Copy(final, header)
-	switch {
-	case status == http.StatusSwitchingProtocols:
-		status = http.StatusOK
-		removeUnfit(final)
-	case status >= 200 && status < 300:
-		status, w.silent = http.StatusNotImplemented, true
-		removeUnfit(final)
+	if status == http.StatusSwitchingProtocols || status >= 200 && status < 300 {
+		maps.DeleteFunc(final, func(k string, _ []string) bool { return unfit[http.CanonicalHeaderKey(k)] })
+		if w.silent = status != http.StatusSwitchingProtocols; w.silent {
+			status = http.StatusNotImplemented
+		} else {
+			status = http.StatusOK
+		}
 	}
 	for _, k := range []string{"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Sec-Websocket-Accept"} {
 		delete(final, k)
 	}
 	w.answered = status >= 200
 	w.w.WriteHeader(status)
-}
-
-// removeUnfit takes out what says something of a body.
-func removeUnfit(h http.Header) {
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return unfit[http.CanonicalHeaderKey(k)] })
 }
 
 func (w *http2Writer) Write(p []byte) (int, error) {
@@ -114,8 +110,6 @@ func (w *http2Writer) Write(p []byte) (int, error) {
 	switch {
 	case w.conn != nil:
 		return 0, http.ErrHijacked
-	case w.switched && !w.answered:
-		return 0, http.ErrBodyNotAllowed
 	case w.silent:
 		return len(p), nil
 	}
@@ -166,20 +160,20 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // SetReadDeadline is here for http.ResponseController, as is SetWriteDeadline.
 func (w *http2Writer) SetReadDeadline(t time.Time) error {
-	return w.control(func(rc *http.ResponseController) error { return rc.SetReadDeadline(t) })
+	return w.control((*http.ResponseController).SetReadDeadline, t)
 }
 
 func (w *http2Writer) SetWriteDeadline(t time.Time) error {
-	return w.control(func(rc *http.ResponseController) error { return rc.SetWriteDeadline(t) })
+	return w.control((*http.ResponseController).SetWriteDeadline, t)
 }
 
-func (w *http2Writer) control(f func(*http.ResponseController) error) error {
+func (w *http2Writer) control(set func(*http.ResponseController, time.Time) error, t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn != nil {
 		return http.ErrHijacked
 	}
-	return f(http.NewResponseController(w.w))
+	return set(http.NewResponseController(w.w), t)
 }
 
 // end is called when the handler has returned. It waits for the end of the connection, if there is one.
@@ -260,7 +254,12 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 			go c.await()
 		}
 		if from != nil {
-			n, err := c.readFrom(from, p)
+			c.reading = true
+			c.mu.Unlock() // for a body that another handler has wrapped may wait
+			n, err := from.Read(p)
+			c.mu.Lock()
+			c.reading = false
+			c.changed.Broadcast()
 			if err == nil || !c.late {
 				return n, err
 			}
@@ -268,18 +267,6 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 		}
 		c.changed.Wait()
 	}
-}
-
-// readFrom reads without the mutex, which it is called with: a body that another handler has wrapped may wait.
-func (c *http2Conn) readFrom(r io.Reader, p []byte) (int, error) {
-	c.reading = true
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.reading = false
-		c.changed.Broadcast()
-	}()
-	return r.Read(p)
 }
 
 // await waits until there is input.
@@ -291,13 +278,36 @@ func (c *http2Conn) await() {
 	c.changed.Broadcast()
 }
 
-func (c *http2Conn) Write(p []byte) (n int, err error) {
+func (c *http2Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.beginWrite(); err != nil {
+	if err := c.setWriting(true); err != nil {
 		return 0, err
 	}
-	defer func() { err = c.endWrite(err) }()
+	n, err := c.send(p)
+	if why := c.setWriting(false); err != nil {
+		err = cmp.Or(why, err)
+	}
+	return n, err
+}
+
+// setWriting says whether a Write is under way. It returns what stands against one.
+func (c *http2Conn) setWriting(is bool) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.isClosed:
+		err = net.ErrClosed
+	case c.late, c.write.passed():
+		err = os.ErrDeadlineExceeded
+	case c.over:
+		err = errors.New("ws: the peer has ended the stream")
+	}
+	c.inWrite = is && err == nil
+	return err
+}
+
+func (c *http2Conn) send(p []byte) (n int, err error) {
 	n = len(p)
 	if !c.headed {
 		if p, err = c.addHead(p); err != nil || !c.headed {
@@ -314,11 +324,10 @@ func (c *http2Conn) Write(p []byte) (n int, err error) {
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.
 func (c *http2Conn) addHead(p []byte) ([]byte, error) {
-	const longest = 1 << 20
 	c.head = append(c.head, p...)
 	for {
 		head, rest, whole := bytes.Cut(c.head, []byte("\r\n\r\n"))
-		if !whole && len(c.head) < longest {
+		if !whole && len(c.head) < http.DefaultMaxHeaderBytes {
 			return nil, nil
 		}
 		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.head[:len(c.head)-len(rest)])), nil)
@@ -336,37 +345,6 @@ func (c *http2Conn) addHead(p []byte) ([]byte, error) {
 	}
 }
 
-var errHTTP2Over = errors.New("ws: the peer has ended the stream")
-
-func (c *http2Conn) beginWrite() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.isClosed:
-		return net.ErrClosed
-	case c.late, c.write.passed():
-		return os.ErrDeadlineExceeded
-	case c.over:
-		return errHTTP2Over
-	}
-	c.inWrite = true
-	return nil
-}
-
-func (c *http2Conn) endWrite(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.inWrite = false
-	switch {
-	case err == nil:
-	case c.isClosed:
-		return net.ErrClosed
-	case c.late:
-		return os.ErrDeadlineExceeded
-	}
-	return err
-}
-
 // reset ends the stream under a Write. It is called with mu held.
 func (c *http2Conn) reset() {
 	if c.inWrite {
@@ -376,21 +354,20 @@ func (c *http2Conn) reset() {
 
 // Close lets the handler return, which ends the stream: what was written arrives.
 func (c *http2Conn) Close() error {
+	defer c.wake()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.isClosed {
-		c.mu.Unlock()
 		return net.ErrClosed
 	}
 	c.isClosed = true
+	close(c.closed)
 	c.read.set(time.Time{})
 	c.write.set(time.Time{})
 	c.reset()
 	if c.reading && !c.over {
 		c.rc.SetReadDeadline(time.Unix(1, 0))
 	}
-	close(c.closed)
-	c.mu.Unlock()
-	c.wake()
 	return nil
 }
 
@@ -434,10 +411,7 @@ func (c *http2Conn) keepRest() {
 		c.changed.Wait()
 	}
 	b, err := io.ReadAll(c.w.r.Body)
-	c.rest = bytes.NewReader(b)
-	if err != nil {
-		c.rest = io.MultiReader(c.rest, failing{err})
-	}
+	c.rest = io.MultiReader(bytes.NewReader(b), failing{cmp.Or(err, io.EOF)})
 	c.changed.Broadcast()
 }
 
@@ -454,14 +428,13 @@ func (c *http2Conn) SetReadDeadline(t time.Time) error  { return c.set(&c.read, 
 func (c *http2Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.write, t) }
 
 func (c *http2Conn) set(d *deadline, t time.Time) error {
+	defer c.wake()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.isClosed {
-		c.mu.Unlock()
 		return net.ErrClosed
 	}
 	d.set(t)
-	c.mu.Unlock()
-	c.wake()
 	return nil
 }
 

@@ -50,6 +50,7 @@ const (
 
 // TestHTTP2 is contract tests once more (T2), in a process of its own.
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	if overHTTP2 {
 		t.Fatal("this would never end")
 	}
@@ -455,6 +456,7 @@ func TestHTTP2Answers(t *testing.T) {
 
 // TestHTTP2End: how a stream ends, and what may come after it.
 func TestHTTP2End(t *testing.T) {
+	t.Parallel()
 	for _, detach := range []bool{false, true} {
 		t.Run(fmt.Sprintf("T5_reset/Detach=%t", detach), func(t *testing.T) {
 			r := newRecord()

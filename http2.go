@@ -19,11 +19,9 @@ import (
 	"time"
 )
 
-// Over HTTP/2 a WebSocket is a stream: an extended CONNECT opens it, a 200 accepts it, and
-// its DATA carries the frames (RFC 8441). Routers, middleware and packages know none of
-// that. So Guard makes of it what they know, a GET with an Upgrade header whose connection is
-// hijacked and answered with a 101; and what is written to that connection goes to the stream.
-// Below Guard there is only HTTP/1.1.
+// Over HTTP/2 a WebSocket is a stream: an extended CONNECT opens it, a 200 accepts it, and its DATA carries the frames
+// (RFC 8441). Routers, middleware and packages know none of that. So Guard makes of it what they know, a GET with an
+// Upgrade header whose connection is hijacked and answered with a 101, which the stream is behind.
 
 // isHTTP2Handshake reports whether r is a WebSocket handshake over HTTP/2.
 func isHTTP2Handshake(r *http.Request) bool {
@@ -216,8 +214,8 @@ type http2Conn struct {
 	over     bool // net/http's writer is not to be touched any more
 	inWrite  bool
 	late     bool // a Write did not end in time
-	read     deadline
-	write    deadline
+
+	read, write, grace deadline // grace is for a Close, once a Write was late
 }
 
 func newHTTP2Conn(w *http2Writer) *http2Conn {
@@ -227,7 +225,7 @@ func newHTTP2Conn(w *http2Writer) *http2Conn {
 		c.remote = net.TCPAddrFromAddrPort(a)
 	}
 	c.changed.L = &c.mu
-	c.read, c.write = deadline{wake: c.wake}, deadline{wake: c.wake}
+	c.read.wake, c.write.wake, c.grace.wake = c.wake, c.wake, c.wake
 	return c
 }
 
@@ -260,7 +258,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 			c.mu.Lock()
 			c.reading = false
 			c.changed.Broadcast()
-			if err == nil || !c.late {
+			if err == nil || !c.late || c.grace.passed() {
 				return n, err
 			}
 			c.rest = failing{err} // our own doing: whoever wrote too late is to close
@@ -362,8 +360,9 @@ func (c *http2Conn) Close() error {
 	}
 	c.isClosed = true
 	close(c.closed)
-	c.read.set(time.Time{})
-	c.write.set(time.Time{})
+	for _, d := range []*deadline{&c.read, &c.write, &c.grace} {
+		d.set(time.Time{})
+	}
 	c.reset()
 	if c.reading && !c.over {
 		c.rc.SetReadDeadline(time.Unix(1, 0))
@@ -442,8 +441,9 @@ func (c *http2Conn) set(d *deadline, t time.Time) error {
 func (c *http2Conn) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.inWrite && c.write.passed() {
+	if c.inWrite && !c.late && c.write.passed() {
 		c.late = true
+		c.grace.set(time.Now().Add(closeGrace))
 		c.reset()
 	}
 	c.changed.Broadcast()

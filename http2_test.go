@@ -606,6 +606,30 @@ func TestHTTP2End(t *testing.T) {
 			t.Error("the Read goes on")
 		}
 	})
+	bubble(t, "T5_a_Write_that_is_late_and_nobody_closes", func(t *testing.T) {
+		read, returned := make(chan error, 1), make(chan struct{})
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+			}
+			go func() {
+				defer close(returned)
+				c.SetWriteDeadline(time.Now().Add(time.Minute))
+				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+				}
+			}()
+			_, err = c.Read(make([]byte, 1))
+			read <- err
+		}))})
+		connectHTTP2(t, rt, "http://x:443/") // and reads nothing
+		<-returned
+		if err := <-read; err == nil { // and not never
+			t.Error("there was nothing to read")
+		}
+	})
 	bubble(t, "T5_a_fault_is_the_end", func(t *testing.T) { // without a wait for the peer
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
 		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return r.of(ws.Events{}), nil }))})

@@ -176,5 +176,5 @@ func (c *Conn) Stats() Stats {
 }
 
 // NetConn returns the connection under the WebSocket, for its addresses and options. It is
-// not to be read, written or closed. In the browser it is nil.
+// not to be read, written or closed. Over HTTP/2 it is a stream, which has addresses alone. In the browser it is nil.
 func (c *Conn) NetConn() net.Conn { return c.out.sock }

@@ -141,10 +141,7 @@ func (s *shared) frames(c *Conn) outgoing {
 func (c *Conn) disconnect() {
 	if !c.out.finish() {
 		c.end.WasClean = false
-	} else if c.in.err == nil && (!c.end.WasClean || len(c.in.buf) > 0) {
-		if half, ok := c.out.sock.(interface{ CloseWrite() error }); ok {
-			half.CloseWrite()
-		}
+	} else if c.in.err == nil && (!c.end.WasClean || len(c.in.buf) > 0) && c.halfClose() {
 		t := time.AfterFunc(closeGrace, func() { closeNow(c.out.sock) })
 		for c.in.err == nil {
 			c.in.buf = nil
@@ -161,6 +158,13 @@ func (c *Conn) disconnect() {
 	c.out.end()
 }
 
+// halfClose tells the peer that nothing more comes, where the connection can. It reports false where that fails, as
+// over HTTP/2: there only the end of the stream tells it, and takes nothing away that was written before.
+func (c *Conn) halfClose() bool {
+	half, ok := c.out.sock.(interface{ CloseWrite() error })
+	return !ok || half.CloseWrite() == nil
+}
+
 // Stats returns what has passed over the connection so far. It may be called from any
 // goroutine, also after the connection's end. In the browser it counts messages alone.
 func (c *Conn) Stats() Stats {
@@ -172,5 +176,5 @@ func (c *Conn) Stats() Stats {
 }
 
 // NetConn returns the connection under the WebSocket, for its addresses and options. It is
-// not to be read, written or closed. In the browser it is nil.
+// not to be read, written or closed. Over HTTP/2 it is a stream, which has addresses alone. In the browser it is nil.
 func (c *Conn) NetConn() net.Conn { return c.out.sock }

@@ -109,10 +109,14 @@ func (l link) openFunc(t testing.TB, u *ws.Upgrader, f ws.Factory) *wire {
 		if l.server != nil {
 			server = l.server(server)
 		}
-		one := make(oneConn, 1)
-		one <- server
-		close(one)
-		go (&http.Server{Handler: h}).Serve(one)
+		srv := &http.Server{Handler: h}
+		if overHTTP2 && l.server == nil {
+			srv.Handler = ws.Guard(h)
+			f := &front{scheme: "http", rt: pipeHTTP2(t, srv)}
+			go f.serve(server)
+		} else {
+			serveOne(srv, server)
+		}
 		w.Conn = client
 	default:
 		ts := httptest.NewUnstartedServer(h)
@@ -150,6 +154,14 @@ func (l link) openFunc(t testing.TB, u *ws.Upgrader, f ws.Factory) *wire {
 		t.Fatalf("status %d: %s", w.in.StatusCode, body)
 	}
 	return w
+}
+
+// serveOne serves c.
+func serveOne(srv *http.Server, c net.Conn) {
+	one := make(oneConn, 1)
+	one <- c
+	close(one)
+	go srv.Serve(one)
 }
 
 // oneConn is a listener of the connections in the channel.

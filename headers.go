@@ -41,6 +41,10 @@ import (
 //
 // Requests that are no WebSocket handshake get the writer that Guard got.
 // Upgrades by other packages and reverse proxies pass through.
+//
+// A handshake over HTTP/2 (RFC 8441) is to all within a GET request of HTTP/1.1 with a connection of its
+// own, and works with other packages and reverse proxies as well. net/http offers it where
+// github.com/seed412db446/ws/http2 is imported. The stream ends when the handler has returned and the connection is closed.
 func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isHandshake(r) || findGuard(w, r) != nil {

@@ -5,6 +5,7 @@ package ws
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,9 @@ import (
 	"time"
 )
 
-// Over HTTP/2 a WebSocket is a stream: an extended CONNECT opens it, a 200 accepts it, and
-// its DATA carries the frames (RFC 8441). Routers, middleware and packages know none of
-// that. So Guard makes of it what they know, a GET with an Upgrade header whose connection is
-// hijacked and answered with a 101; and what is written to that connection goes to the stream.
-// Below Guard there is only HTTP/1.1.
+// Over HTTP/2 a WebSocket is a stream: an extended CONNECT opens it, a 200 accepts it, and its DATA carries the frames
+// (RFC 8441). Routers, middleware and packages know none of that. So Guard makes of it what they know, a GET with an
+// Upgrade header whose connection is hijacked and answered with a 101, which the stream is behind.
 
 // isHTTP2Handshake reports whether r is a WebSocket handshake over HTTP/2.
 func isHTTP2Handshake(r *http.Request) bool {
@@ -87,24 +86,19 @@ func (w *http2Writer) answer(status int, header http.Header) {
 	final := w.w.Header()
 	clear(final)
 	maps.Copy(final, header)
-	switch {
-	case status == http.StatusSwitchingProtocols:
-		status = http.StatusOK
-		removeUnfit(final)
-	case status >= 200 && status < 300:
-		status, w.silent = http.StatusNotImplemented, true
-		removeUnfit(final)
+	if status == http.StatusSwitchingProtocols || status >= 200 && status < 300 {
+		maps.DeleteFunc(final, func(k string, _ []string) bool { return unfit[http.CanonicalHeaderKey(k)] })
+		if w.silent = status != http.StatusSwitchingProtocols; w.silent {
+			status = http.StatusNotImplemented
+		} else {
+			status = http.StatusOK
+		}
 	}
 	for _, k := range []string{"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Sec-Websocket-Accept"} {
 		delete(final, k)
 	}
 	w.answered = status >= 200
 	w.w.WriteHeader(status)
-}
-
-// removeUnfit takes out what says something of a body.
-func removeUnfit(h http.Header) {
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return unfit[http.CanonicalHeaderKey(k)] })
 }
 
 func (w *http2Writer) Write(p []byte) (int, error) {
@@ -114,8 +108,6 @@ func (w *http2Writer) Write(p []byte) (int, error) {
 	switch {
 	case w.conn != nil:
 		return 0, http.ErrHijacked
-	case w.switched && !w.answered:
-		return 0, http.ErrBodyNotAllowed
 	case w.silent:
 		return len(p), nil
 	}
@@ -166,20 +158,20 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // SetReadDeadline is here for http.ResponseController, as is SetWriteDeadline.
 func (w *http2Writer) SetReadDeadline(t time.Time) error {
-	return w.control(func(rc *http.ResponseController) error { return rc.SetReadDeadline(t) })
+	return w.control((*http.ResponseController).SetReadDeadline, t)
 }
 
 func (w *http2Writer) SetWriteDeadline(t time.Time) error {
-	return w.control(func(rc *http.ResponseController) error { return rc.SetWriteDeadline(t) })
+	return w.control((*http.ResponseController).SetWriteDeadline, t)
 }
 
-func (w *http2Writer) control(f func(*http.ResponseController) error) error {
+func (w *http2Writer) control(set func(*http.ResponseController, time.Time) error, t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn != nil {
 		return http.ErrHijacked
 	}
-	return f(http.NewResponseController(w.w))
+	return set(http.NewResponseController(w.w), t)
 }
 
 // end is called when the handler has returned. It waits for the end of the connection, if there is one.
@@ -204,7 +196,7 @@ func (w *http2Writer) end() {
 type http2Conn struct {
 	w             *http2Writer
 	rc            *http.ResponseController
-	ctx           context.Context // the stream's
+	ctx           context.Context // the request's
 	local, remote net.Addr
 	closed        chan struct{}
 
@@ -215,14 +207,15 @@ type http2Conn struct {
 	mu       sync.Mutex // protects the following
 	changed  sync.Cond  // something of it has
 	awaiting bool       // a goroutine waits for input
+	reading  bool       // by one Read
 	ready    bool       // there is input, or an end
 	rest     io.Reader  // what was there when the stream had ended; nil until then
 	isClosed bool
 	over     bool // net/http's writer is not to be touched any more
 	inWrite  bool
 	late     bool // a Write did not end in time
-	read     deadline
-	write    deadline
+
+	read, write, grace deadline // grace is for a Close, once a Write was late
 }
 
 func newHTTP2Conn(w *http2Writer) *http2Conn {
@@ -232,7 +225,7 @@ func newHTTP2Conn(w *http2Writer) *http2Conn {
 		c.remote = net.TCPAddrFromAddrPort(a)
 	}
 	c.changed.L = &c.mu
-	c.read, c.write = deadline{wake: c.wake}, deadline{wake: c.wake}
+	c.read.wake, c.write.wake, c.grace.wake = c.wake, c.wake, c.wake
 	return c
 }
 
@@ -249,20 +242,26 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		case c.read.passed():
 			return 0, os.ErrDeadlineExceeded
+		case c.reading: // another Read
 		case c.rest != nil:
 			from = c.rest
 		case c.ready:
 			c.ready, from = false, c.w.r.Body
+		case !c.awaiting:
+			c.awaiting = true
+			go c.await()
 		}
 		if from != nil {
+			c.reading = true
+			c.mu.Unlock() // for a body that another handler has wrapped may wait
 			n, err := from.Read(p)
-			if err == nil || !c.late {
+			c.mu.Lock()
+			c.reading = false
+			c.changed.Broadcast()
+			if err == nil || !c.late || c.grace.passed() {
 				return n, err
 			}
 			c.rest = failing{err} // our own doing: whoever wrote too late is to close
-		} else if !c.awaiting {
-			c.awaiting = true
-			go c.await()
 		}
 		c.changed.Wait()
 	}
@@ -277,13 +276,36 @@ func (c *http2Conn) await() {
 	c.changed.Broadcast()
 }
 
-func (c *http2Conn) Write(p []byte) (n int, err error) {
+func (c *http2Conn) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.beginWrite(); err != nil {
+	if err := c.setWriting(true); err != nil {
 		return 0, err
 	}
-	defer func() { err = c.endWrite(err) }()
+	n, err := c.send(p)
+	if why := c.setWriting(false); err != nil {
+		err = cmp.Or(why, err)
+	}
+	return n, err
+}
+
+// setWriting says whether a Write is under way. It returns what stands against one.
+func (c *http2Conn) setWriting(is bool) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.isClosed:
+		err = net.ErrClosed
+	case c.late, c.write.passed():
+		err = os.ErrDeadlineExceeded
+	case c.over:
+		err = errors.New("ws: the peer has ended the stream")
+	}
+	c.inWrite = is && err == nil
+	return err
+}
+
+func (c *http2Conn) send(p []byte) (n int, err error) {
 	n = len(p)
 	if !c.headed {
 		if p, err = c.addHead(p); err != nil || !c.headed {
@@ -300,11 +322,10 @@ func (c *http2Conn) Write(p []byte) (n int, err error) {
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.
 func (c *http2Conn) addHead(p []byte) ([]byte, error) {
-	const longest = 1 << 20
 	c.head = append(c.head, p...)
 	for {
 		head, rest, whole := bytes.Cut(c.head, []byte("\r\n\r\n"))
-		if !whole && len(c.head) < longest {
+		if !whole && len(c.head) < http.DefaultMaxHeaderBytes {
 			return nil, nil
 		}
 		res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.head[:len(c.head)-len(rest)])), nil)
@@ -322,37 +343,6 @@ func (c *http2Conn) addHead(p []byte) ([]byte, error) {
 	}
 }
 
-var errHTTP2Over = errors.New("ws: the peer has ended the stream")
-
-func (c *http2Conn) beginWrite() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.isClosed:
-		return net.ErrClosed
-	case c.late, c.write.passed():
-		return os.ErrDeadlineExceeded
-	case c.over:
-		return errHTTP2Over
-	}
-	c.inWrite = true
-	return nil
-}
-
-func (c *http2Conn) endWrite(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.inWrite = false
-	switch {
-	case err == nil:
-	case c.isClosed:
-		return net.ErrClosed
-	case c.late:
-		return os.ErrDeadlineExceeded
-	}
-	return err
-}
-
 // reset ends the stream under a Write. It is called with mu held.
 func (c *http2Conn) reset() {
 	if c.inWrite {
@@ -362,28 +352,34 @@ func (c *http2Conn) reset() {
 
 // Close lets the handler return, which ends the stream: what was written arrives.
 func (c *http2Conn) Close() error {
+	defer c.wake()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.isClosed {
-		c.mu.Unlock()
 		return net.ErrClosed
 	}
 	c.isClosed = true
-	c.read.set(time.Time{})
-	c.write.set(time.Time{})
-	c.reset()
 	close(c.closed)
-	c.mu.Unlock()
-	c.wake()
+	for _, d := range []*deadline{&c.read, &c.write, &c.grace} {
+		d.set(time.Time{})
+	}
+	c.reset()
+	if c.reading && !c.over {
+		c.rc.SetReadDeadline(time.Unix(1, 0))
+	}
 	return nil
 }
+
+// CloseWrite fails: net/http ends its half of a stream when the handler returns, and then the other half with it.
+func (c *http2Conn) CloseWrite() error { return errors.ErrUnsupported }
 
 // wait returns when nobody touches net/http's writer any more: after Close, or when the peer has ended
 // the stream, whether anybody notices or not.
 func (c *http2Conn) wait() {
 	select {
 	case <-c.closed:
-	case <-c.ctx.Done():
-		c.drain()
+	case <-c.ended():
+		c.keepRest()
 	}
 	c.mu.Lock()
 	c.over = true
@@ -393,18 +389,28 @@ func (c *http2Conn) wait() {
 	c.writing.Unlock()
 }
 
-// drain keeps what has come on a stream that has ended, and would be lost with the handler.
-func (c *http2Conn) drain() {
+// ended returns what says that the peer has ended the stream. The request's context is not it: it may end with
+// the server's, from http.Server.BaseContext, while the stream goes on.
+func (c *http2Conn) ended() <-chan bool {
+	select {
+	case <-c.closed:
+	case <-c.ctx.Done():
+		if n, ok := find[http.CloseNotifier](c.w.w); ok {
+			return n.CloseNotify()
+		}
+	}
+	return nil
+}
+
+// keepRest keeps what has come on a stream that has ended, and would be lost with the handler.
+func (c *http2Conn) keepRest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.awaiting {
+	for c.awaiting || c.reading {
 		c.changed.Wait()
 	}
 	b, err := io.ReadAll(c.w.r.Body)
-	c.rest = bytes.NewReader(b)
-	if err != nil {
-		c.rest = io.MultiReader(c.rest, failing{err})
-	}
+	c.rest = io.MultiReader(bytes.NewReader(b), failing{cmp.Or(err, io.EOF)})
 	c.changed.Broadcast()
 }
 
@@ -421,14 +427,13 @@ func (c *http2Conn) SetReadDeadline(t time.Time) error  { return c.set(&c.read, 
 func (c *http2Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.write, t) }
 
 func (c *http2Conn) set(d *deadline, t time.Time) error {
+	defer c.wake()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.isClosed {
-		c.mu.Unlock()
 		return net.ErrClosed
 	}
 	d.set(t)
-	c.mu.Unlock()
-	c.wake()
 	return nil
 }
 
@@ -436,8 +441,9 @@ func (c *http2Conn) set(d *deadline, t time.Time) error {
 func (c *http2Conn) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.inWrite && c.write.passed() {
+	if c.inWrite && !c.late && c.write.passed() {
 		c.late = true
+		c.grace.set(time.Now().Add(closeGrace))
 		c.reset()
 	}
 	c.changed.Broadcast()

@@ -36,24 +36,28 @@ import (
 var overHTTP2 = os.Getenv("WS_TEST_HTTP2") != ""
 
 // What runs over HTTP/2, and what of it is not to: requests that only HTTP/1.1 can carry, allocations and
-// sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), and
-// tests that await the handler's return behind Guard, which waits over HTTP/2.
+// sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), tests that await the
+// handler's return behind Guard, which waits over HTTP/2, and those for which nothing may be held on the way to
+// a client that does not read.
 const (
-	runOverHTTP2 = "^Test(FactoryErrors|Guard.*|Handshake|Handshake(Origin|Shutdown)|HeaderErrorLog|HijackFailsLate|Life|Log|Receiving|RejectWithClose|ReportsHang|RequestKept)$"
+	runOverHTTP2 = "^Test(Callbacks|Close|CloseEvent|Context|Data|FactoryErrors|Faults|GoodFrames|Group|Guard.*|Handshake|Handshake(Origin|Shutdown)|" +
+		"HeaderErrorLog|Heartbeat|HijackFailsLate|Hooks|Life|Log|Receiving|RejectWithClose|ReportsHang|RequestKept|Send|Shutdown)$"
 	notOverHTTP2 = "TestHandshake/H1_(plain|h2c|Fallback_not|POST|HTTP_1.0|no_key|two_keys|short_key|key_|proxy_|Upgrade_list)|" +
 		"TestHandshake/H2_(wrote|copied|flushed|hijacked)|TestLog/H4_first_426|TestGuardRefusals/G7_answered|TestGuardRefusals/H3_stale|" +
-		"TestGuardFactory/G4_Detach|TestRequestKept/X1_nothing_else|TestReceiving/C8_alloc|TestLife/Context"
+		"TestGuardFactory/G4_Detach|TestRequestKept/X1_nothing_else|TestReceiving/C8_alloc|TestLife/Context|TestLife/Pings/K1_a_peer|" +
+		"TestSend/S1_(full|waits|a_closing)|TestClose/S4_(queue|at_the_end|dropped)|TestHeartbeat/K1_socket|TestShutdown/K2_(ctx_ends|the_queue)|TestGroup/changes"
 )
 
 // TestHTTP2 is contract tests once more (T2), in a process of its own.
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	if overHTTP2 {
 		t.Fatal("this would never end")
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+runOverHTTP2, "-test.skip="+notOverHTTP2, "-test.v", "-test.timeout=3m")
 	cmd.Env = append(os.Environ(), "WS_TEST_HTTP2=1")
 	out, err := cmd.CombinedOutput()
-	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 300 {
+	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 900 {
 		t.Errorf("%d passed: %v:\n%s", n, err, out)
 	}
 }
@@ -61,7 +65,8 @@ func TestHTTP2(t *testing.T) {
 // front listens for handshakes over HTTP/1.1, makes them streams of one HTTP/2 connection to srv, and back.
 type front struct {
 	net.Listener
-	rt http.RoundTripper
+	scheme string
+	rt     http.RoundTripper
 }
 
 // startHTTP2 starts srv with HTTP/2 and returns the address of what stands in front of it.
@@ -69,7 +74,7 @@ func startHTTP2(t testing.TB, srv *httptest.Server) string {
 	t.Helper()
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
-	f := &front{rt: dialHTTP2(t, srv)}
+	f := &front{scheme: "https", rt: dialHTTP2(t, srv)}
 	var err error
 	if f.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -104,6 +109,24 @@ func dialHTTP2(t testing.TB, srv *httptest.Server) http.RoundTripper {
 	return tr.TLSNextProto["h2"]("x:443", c)
 }
 
+// pipeHTTP2 is dialHTTP2 in memory, as synctest needs it, and without TLS.
+func pipeHTTP2(t testing.TB, srv *http.Server) http.RoundTripper {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	client, server := net.Pipe()
+	srv.Protocols = &protocols
+	serveOne(srv, server)
+	t.Cleanup(func() { client.Close() })
+	tr := &http.Transport{Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4 << 10}}
+	tr.CloseIdleConnections() // sets TLSNextProto
+	return tr.TLSNextProto["unencrypted_http2"]("x:443", tls.Client(unencrypted{client}, &tls.Config{ServerName: "x"}))
+}
+
+// unencrypted is how net/http is told that a connection is not to have TLS.
+type unencrypted struct{ net.Conn }
+
+func (u unencrypted) UnencryptedNetConn() net.Conn { return u.Conn }
+
 func (f *front) serve(c net.Conn) {
 	defer c.Close()
 	br := bufio.NewReader(c)
@@ -112,7 +135,7 @@ func (f *front) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
-		r.URL.Scheme, r.URL.Host, r.RequestURI = "https", "x", ""
+		r.URL.Scheme, r.URL.Host, r.RequestURI = f.scheme, "x:443", ""
 		key := r.Header.Get("Sec-Websocket-Key")
 		if key != "" {
 			r.Method, r.ContentLength = http.MethodConnect, -1
@@ -433,6 +456,7 @@ func TestHTTP2Answers(t *testing.T) {
 
 // TestHTTP2End: how a stream ends, and what may come after it.
 func TestHTTP2End(t *testing.T) {
+	t.Parallel()
 	for _, detach := range []bool{false, true} {
 		t.Run(fmt.Sprintf("T5_reset/Detach=%t", detach), func(t *testing.T) {
 			r := newRecord()
@@ -532,6 +556,93 @@ func TestHTTP2End(t *testing.T) {
 			s.expect(fText, "x")
 		}
 	})
+	t.Run("T5_the_server's_context_ends", func(t *testing.T) { // and no stream with it
+		u := &ws.Upgrader{Detach: true}
+		base, cancel := context.WithCancel(t.Context())
+		upgraded := make(chan struct{})
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(upgraded)
+			u.Upgrade(echoFactory)(w, r)
+		}))
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, h, func(srv *http.Server) {
+			srv.BaseContext = func(net.Listener) context.Context { return base }
+		})), "https://x/")
+		<-upgraded
+		cancel()
+		for range 100 {
+			s.send(fText, "x")
+			s.expect(fText, "x")
+		}
+		go func() {
+			s.expect(fClose, closing(1001, ""))
+			s.send(fClose, closing(1001, ""))
+		}()
+		if err := u.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("T5_a_body_that_somebody_has_wrapped", func(t *testing.T) { // http.MaxBytesHandler, say
+		reads, closed := make(chan struct{}, 2), make(chan error)
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				_, err := io.ReadAll(c)
+				closed <- err
+			}()
+			<-reads
+			c.SetWriteDeadline(time.Now().Add(patience))
+			c.Close()
+		}))
+		connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = wrappedBody{r.Body, reads}
+			h.ServeHTTP(w, r)
+		}))), "https://x/")
+		if err := receive(t, closed); err == nil {
+			t.Error("the Read goes on")
+		}
+	})
+	bubble(t, "T5_a_Write_that_is_late_and_nobody_closes", func(t *testing.T) {
+		read, returned := make(chan error, 1), make(chan struct{})
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+			}
+			go func() {
+				defer close(returned)
+				c.SetWriteDeadline(time.Now().Add(time.Minute))
+				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+				}
+			}()
+			_, err = c.Read(make([]byte, 1))
+			read <- err
+		}))})
+		connectHTTP2(t, rt, "http://x:443/") // and reads nothing
+		<-returned
+		if err := <-read; err == nil { // and not never
+			t.Error("there was nothing to read")
+		}
+	})
+	bubble(t, "T5_a_fault_is_the_end", func(t *testing.T) { // without a wait for the peer
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return r.of(ws.Events{}), nil }))})
+		before := time.Now()
+		s := connectHTTP2(t, rt, "http://x:443/")
+		s.send(0x83, "")
+		s.expect(fClose, closing(1002, "protocol error"))
+		if rest := s.text(); rest != "" || !time.Now().Equal(before) {
+			t.Errorf("%q after %v", rest, time.Since(before))
+		}
+		r.wait(t, u)
+		r.want(t, "open", "error", "close")
+	})
 	t.Run("T5_WriteTimeout", func(t *testing.T) {
 		r, returned := newRecord(), make(chan struct{})
 		h := ws.Guard((&ws.Upgrader{Limits: ws.Limits{WriteTimeout: 100 * time.Millisecond}}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
@@ -595,6 +706,20 @@ func TestHTTP2End(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// wrappedBody waits for input only to read it.
+type wrappedBody struct {
+	io.ReadCloser
+	reads chan struct{}
+}
+
+func (b wrappedBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b.reads <- struct{}{}
+	return b.ReadCloser.Read(p)
 }
 
 // TestHTTP2Deadlines: those of a hijacked stream are a connection's.

@@ -63,6 +63,7 @@ type Upgrader struct {
 	// connection's memory, and ends middleware that measures a request at once.
 	// But routers pool what belongs to a request: chi.URLParam(r, …), a gin
 	// or an echo context must not be used in callbacks then; read them in the Factory.
+	// Over HTTP/2 Guard waits in the handler's place: net/http ends the stream when it returns.
 	Detach bool
 
 	// OnError gets what no Events takes: refused handshakes as
@@ -291,7 +292,7 @@ func (u *Upgrader) all(refused bool) (conns []*Conn) {
 // for no callback, and returns ctx's error. It may be called again, but not from a
 // callback. An Upgrader that was shut down stays so.
 //
-// Call it before [http.Server.Shutdown], which knows nothing of WebSockets.
+// Call it before [http.Server.Shutdown], which forgets the WebSockets of HTTP/1.1 and waits for those of HTTP/2.
 func (u *Upgrader) Shutdown(ctx context.Context) error {
 	u.mu.Lock()
 	if !u.shut {

@@ -3,6 +3,7 @@ package clock
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -15,39 +16,41 @@ import (
 	"github.com/seed412db446/ws/e2e/internal/browser"
 )
 
-// TestClock sees the time move twice in Chromium, closes the page and sees
-// OnClose, and stops the server with Ctrl-C.
-func TestClock(t *testing.T) {
+// start starts the clock and returns its address and, line by line, its log.
+func start(t *testing.T, args ...string) (server *exec.Cmd, address string, logged <-chan string) {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "clock")
 	if out, err := exec.Command("go", "build", "-o", bin, "github.com/seed412db446/ws/examples/clock").CombinedOutput(); err != nil {
 		t.Fatalf("can't build the clock: %v\n%s", err, out)
 	}
-	server := exec.Command(bin, "-addr", "127.0.0.1:0")
+	server = exec.Command(bin, append(args, "-addr", "127.0.0.1:0")...)
 	stdout, _ := server.StdoutPipe()
 	stderr, _ := server.StderrPipe()
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Process.Kill() })
-	var address string
 	if _, err := fmt.Fscanf(stdout, "The clock is at %s", &address); err != nil {
 		t.Fatal(err)
 	}
-	logged := make(chan string, 100)
+	lines := make(chan string, 100)
 	go func() {
 		for s := bufio.NewScanner(stderr); s.Scan(); {
-			logged <- s.Text()
+			lines <- s.Text()
 		}
-		close(logged)
+		close(lines)
 	}()
+	return server, address, lines
+}
 
-	ctx, _ := browser.Start(t)
-	tab, closeTab := chromedp.NewContext(ctx)
+// watch opens the clock and sees the time, and two changes.
+func watch(t *testing.T, tab context.Context, address string) {
+	t.Helper()
 	if err := chromedp.Do(tab, chromedp.Navigate(address)); err != nil {
 		t.Fatal(err)
 	}
 	var last string
-	for range 3 { // the time, and two changes
+	for range 3 {
 		now, err := chromedp.Run(tab, chromedp.PollFunction[string](`(last) => {
 			const now = document.getElementById('now-time').textContent
 			return /^\d\d:/.test(now) && now !== last && now
@@ -57,6 +60,15 @@ func TestClock(t *testing.T) {
 		}
 		last = now
 	}
+}
+
+// TestClock sees the time move twice in Chromium, closes the page and sees
+// OnClose, and stops the server with Ctrl-C.
+func TestClock(t *testing.T) {
+	server, address, logged := start(t)
+	ctx, _ := browser.Start(t)
+	tab, closeTab := chromedp.NewContext(ctx)
+	watch(t, tab, address)
 	closeTab()
 	var seen []string
 	for line := range logged {
@@ -70,6 +82,30 @@ func TestClock(t *testing.T) {
 	}
 	if len(seen) != 2 || !strings.Contains(seen[0], "open") {
 		t.Errorf("the clock logged %q, want one open and one close", seen)
+	}
+	server.Process.Signal(os.Interrupt)
+	if err := server.Wait(); err != nil {
+		t.Errorf("Ctrl-C: %v", err)
+	}
+}
+
+// TestTLS sees page and WebSocket on one connection.
+func TestTLS(t *testing.T) {
+	server, address, logged := start(t, "-tls")
+	ctx, _ := browser.Start(t, chromedp.Flag("ignore-certificate-errors", true))
+	watch(t, ctx, address)
+	from := make(map[string]string)
+	for line := range logged {
+		var day, now, method, path, addr string
+		if _, err := fmt.Sscanf(line, "%s %s %s %s HTTP/2.0 %s", &day, &now, &method, &path, &addr); err == nil {
+			from[method+" "+path] = addr
+		}
+		if from["CONNECT /ws"] != "" {
+			break
+		}
+	}
+	if from["CONNECT /ws"] == "" || from["GET /"] != from["CONNECT /ws"] {
+		t.Errorf("page and WebSocket came from %q", from)
 	}
 	server.Process.Signal(os.Interrupt)
 	if err := server.Wait(); err != nil {

@@ -2,6 +2,9 @@
 // second over a WebSocket.
 //
 //	go run ./examples/clock
+//
+// With -tls it serves HTTPS and HTTP/2, with a certificate of its own, and the WebSocket is a
+// stream of the page's connection.
 package main
 
 import (
@@ -9,6 +12,7 @@ import (
 	_ "embed"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -18,6 +22,7 @@ import (
 	"time"
 
 	"github.com/seed412db446/ws"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 //go:embed index.html
@@ -25,22 +30,21 @@ var page []byte
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on")
+	secure := flag.Bool("tls", false, "serve HTTPS and HTTP/2, with a certificate made now")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	if err := run(ctx, *addr); err != nil {
+	if err := run(ctx, *addr, *secure); err != nil {
 		fmt.Fprintln(os.Stderr, "clock:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr string) error {
+func run(ctx context.Context, addr string, secure bool) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("%w (-addr takes another address)", err)
 	}
-	fmt.Printf("The clock is at http://%s (Ctrl-C stops it)\n", l.Addr())
-
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -49,8 +53,24 @@ func run(ctx context.Context, addr string) error {
 	mux.HandleFunc("GET /ws", ws.Upgrade(clock))
 
 	server := &http.Server{Handler: ws.Guard(cors(mux)), ReadHeaderTimeout: 10 * time.Second}
+	scheme := "http"
+	if secure {
+		scheme = "https"
+		server.Handler = logged(server.Handler)
+		server.ErrorLog = log.New(io.Discard, "", 0) // browsers that don't trust the certificate yet
+		if server.TLSConfig, err = selfSigned(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("The clock is at %s://%s (Ctrl-C stops it)\n", scheme, l.Addr())
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	go func() {
+		if secure {
+			done <- server.ServeTLS(l, "", "")
+		} else {
+			done <- server.Serve(l)
+		}
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -98,6 +118,14 @@ func cors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		w.Header().Add("Vary", "Origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// logged shows each request as it arrives: within Guard those for a WebSocket look like HTTP/1.1's.
+func logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		log.Println(r.Method, r.URL.Path, r.Proto, r.RemoteAddr)
 		next.ServeHTTP(w, r)
 	})
 }

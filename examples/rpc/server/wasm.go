@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // wasm is the client in Go for the browser: page.wasm, and wasm_exec.js, which starts it.
@@ -36,7 +37,9 @@ func (w *wasm) build(ctx context.Context) {
 
 func (w *wasm) run(ctx context.Context) error {
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(w.dir, "page.wasm"), "github.com/seed412db446/ws/examples/rpc/page")
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
+	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "GOTMPDIR="+w.dir) // what is left of it goes with dir
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.WaitDelay = 5 * time.Second
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}

@@ -73,7 +73,10 @@ func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
 		Handler:           ws.Guard(up.Upgrade(a.factory)),
 		ReadHeaderTimeout: time.Second, // the application's to set: nothing else bounds a slow handshake
 		ErrorLog:          log.New(&a.logged, "", 0),
+		Protocols:         new(http.Protocols),
 	}
+	a.srv.Protocols.SetHTTP1(true)
+	a.srv.Protocols.SetUnencryptedHTTP2(true)
 	go a.srv.Serve(ln)
 	go a.bystand()
 

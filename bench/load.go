@@ -45,6 +45,7 @@ type client struct {
 
 type dialOptions struct {
 	tls, deflate, text bool
+	mux                int    // sockets of one HTTP/2 connection; 0: HTTP/1.1
 	hello              []byte // a first message that must come back before the connection counts; nil for none
 	readBuffer         int    // of ours; 0: 4 KiB
 	socketBuffer       int    // for receiving; 0: the system's
@@ -70,6 +71,25 @@ const (
 var handshakeAccept = acceptOf(handshakeKey)
 
 func dial(id int, addr, path string, o dialOptions) (*client, error) {
+	if o.mux > 0 {
+		return dialHTTP2(id, addr, path, o)
+	}
+	conn, err := connectTo(id, addr, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.tls {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // the certificate was made a moment ago, here
+	}
+	c := o.client(id, conn)
+	if err := c.handshake(addr, path); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("connection %d: handshake: %w", id, err)
+	}
+	return c, c.greet(o)
+}
+
+func connectTo(id int, addr string, o dialOptions) (net.Conn, error) {
 	source := net.IPv4(127, 0, 0, byte(1+id/portsOfSource))
 	d := net.Dialer{Timeout: handshakeTimeout, LocalAddr: &net.TCPAddr{IP: source}, Control: func(_, _ string, rc syscall.RawConn) error {
 		var err error
@@ -86,30 +106,29 @@ func dial(id int, addr, path string, o dialOptions) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connection %d: %w", id, exhausted(err))
 	}
-	conn.SetDeadline(time.Now().Add(handshakeTimeout))
-	if o.tls {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // the certificate was made a moment ago, here
-	}
-	c := &client{
+	return conn, conn.SetDeadline(time.Now().Add(handshakeTimeout))
+}
+
+func (o dialOptions) client(id int, conn net.Conn) *client {
+	return &client{
 		id: id, conn: conn, deflate: o.deflate, text: o.text,
 		br: bufio.NewReaderSize(conn, cmp.Or(o.readBuffer, 4096)),
 	}
-	if err := c.handshake(addr, path); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("connection %d: handshake: %w", id, err)
-	}
+}
+
+// greet exchanges o.hello, and lets c wait from then on.
+func (c *client) greet(o dialOptions) error {
 	if o.hello != nil {
-		_, err := conn.Write(frame(o.hello, o.text, o.deflate))
+		_, err := c.conn.Write(frame(o.hello, o.text, o.deflate))
 		if err == nil {
 			err = c.expect(o.hello)
 		}
 		if err != nil {
-			conn.Close()
-			return nil, late(err, handshakeTimeout)
+			c.conn.Close()
+			return late(err, handshakeTimeout)
 		}
 	}
-	conn.SetDeadline(time.Time{})
-	return c, nil
+	return c.conn.SetDeadline(time.Time{})
 }
 
 func (c *client) handshake(addr, path string) error {

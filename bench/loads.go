@@ -18,7 +18,7 @@ func echo(p *process, w work, t timing) (figures, error) {
 		return figures{}, err
 	}
 	clients, err := dialMany(p.addr, "/echo", w.conns, dialOptions{
-		tls: w.tls, deflate: w.deflate, text: w.text, readBuffer: min(w.inflight*w.size+4096, 128<<10),
+		tls: w.tls, mux: w.mux, deflate: w.deflate, text: w.text, readBuffer: min(w.inflight*w.size+4096, 128<<10),
 	})
 	if err != nil {
 		return figures{}, err
@@ -189,7 +189,7 @@ func idleMemory(p *process, w work, _ timing) (figures, error) {
 	if err := needFiles(w.conns + first); err != nil {
 		return figures{}, err
 	}
-	o := dialOptions{hello: hello, readBuffer: smallBuffer}
+	o := dialOptions{tls: w.tls, mux: w.mux, hello: hello, readBuffer: smallBuffer}
 	warm, err := dialMany(p.addr, "/echo", first, o)
 	defer dropAll(warm)
 	if err != nil {

@@ -28,6 +28,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed412db446/ws"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 // server is one of the programs that are compared. It echoes at /echo; at /chat
@@ -54,11 +57,12 @@ type serverOptions struct {
 	deflate    bool // permessage-deflate for every message, without context takeover
 	text       bool // messages are text
 	tls        bool
-	sendBuffer int // of a socket; 0: the system's
+	http2      bool // which Guard makes all packages speak
+	sendBuffer int  // of a socket; 0: the system's
 }
 
 func (s server) can(w work) bool {
-	return !(s.plain && w.deflate || s.echoOnly && w.chat || s.noTLS && w.tls)
+	return !(s.plain && w.deflate || s.echoOnly && w.chat || s.noTLS && w.tls || w.mux > 0 && s.accept != nil || w.mux > 0 && s.command != nil)
 }
 
 const maxMessage = 1 << 20
@@ -78,6 +82,7 @@ func serve(args []string) error {
 	fs.BoolVar(&o.deflate, "deflate", false, "")
 	fs.BoolVar(&o.text, "text", false, "")
 	fs.BoolVar(&o.tls, "tls", false, "")
+	fs.BoolVar(&o.http2, "http2", false, "")
 	fs.IntVar(&o.sendBuffer, "sendbuffer", 0, "")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -98,6 +103,9 @@ func serve(args []string) error {
 			return
 		}
 		h := &http.Server{Handler: s.handler(o), ErrorLog: log.New(io.Discard, "", 0)}
+		if o.http2 {
+			h.Handler = ws.Guard(h.Handler)
+		}
 		failed <- h.Serve(l)
 	}()
 	fmt.Println(l.Addr())
@@ -175,7 +183,11 @@ func listen(o serverOptions) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), nil
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if o.http2 {
+		cfg.NextProtos = []string{"h2"}
+	}
+	return tls.NewListener(l, cfg), nil
 }
 
 // impatient is a listener whose errors end a server. net/http would wait for a
@@ -233,7 +245,7 @@ func start(s server, w work) (*process, error) {
 			return nil, err
 		}
 		p.cmd = exec.Command(self, serveCommand, "-name", s.name, fmt.Sprintf("-deflate=%t", w.deflate),
-			fmt.Sprintf("-text=%t", w.text), fmt.Sprintf("-tls=%t", w.tls), fmt.Sprintf("-sendbuffer=%d", sendBuffer))
+			fmt.Sprintf("-text=%t", w.text), fmt.Sprintf("-tls=%t", w.tls), fmt.Sprintf("-http2=%t", w.mux > 0), fmt.Sprintf("-sendbuffer=%d", sendBuffer))
 	}
 	p.cmd.Stderr = &p.stderr
 	var err error

@@ -24,6 +24,7 @@ type work struct {
 	text     bool
 	deflate  bool
 	tls      bool
+	mux      int // sockets of one HTTP/2 connection; 0: HTTP/1.1
 	chat     bool
 }
 
@@ -100,6 +101,10 @@ func echoWorks(n numbers) (works []work) {
 		add(deflate, "deflate-%s", "%s, compressed, %d connections")
 		add(tls, "tls-%s", "%s over TLS, %d connections")
 	}
+	w := work{conns: n.few, size: 32, inflight: 1, tls: true, mux: 1}
+	add(w, "h2-%s", "%s over HTTP/2, %d connections with one socket each")
+	w.conns, w.mux = 2*n.few, 2*n.few
+	add(w, "h2-%s-shared", "%s over HTTP/2, %d sockets on one connection")
 	return works
 }
 
@@ -109,7 +114,13 @@ func connectionWorks(n numbers) []work {
 	many := idle
 	many.conns = n.many
 	many.name, many.title = "idle-many", fmt.Sprintf("%d idle connections", many.conns)
-	return []work{idle, many, {
+	idleTLS := idle
+	idleTLS.conns, idleTLS.tls = n.crowd, true
+	idleTLS.name, idleTLS.title = "idle-tls", fmt.Sprintf("%d idle connections over TLS", idleTLS.conns)
+	idleH2 := idleTLS
+	idleH2.mux = 100
+	idleH2.name, idleH2.title = "idle-h2", fmt.Sprintf("%d idle sockets over HTTP/2, 100 on a connection", idleH2.conns)
+	return []work{idle, many, idleTLS, idleH2, {
 		name: "connect", run: connect, shows: []metric{cpuPer("connection"), rateOf("connections"), p50, p99},
 		title: fmt.Sprintf("connect, one echo of 32 B, leave; %d at a time", n.dialers),
 		conns: n.dialers, size: 32,

@@ -55,6 +55,13 @@ require (
 require github.com/olahol/melody v1.4.0
 
 require (
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/gobwas/pool v0.2.1 // indirect
+	github.com/gobwas/ws v1.4.0
+	github.com/lesismal/nbio v1.6.8
+)
+
+require (
 	github.com/google/go-github/v75 v75.0.0
 	github.com/google/go-querystring v1.1.0 // indirect
 )

@@ -5,13 +5,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	coder "github.com/coder/websocket"
 	"github.com/gorilla/websocket"
 	"github.com/lxzan/gws"
 
+	"github.com/seed412db446/ws/e2e/internal/h2"
 	"github.com/seed412db446/ws/e2e/protocol/raw"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 const (
@@ -19,9 +22,17 @@ const (
 	smallLimit = 1024
 )
 
-// serve starts an HTTP server for as long as the test runs and returns its address.
-func serve(t *testing.T, h http.Handler) string {
+// serve starts an HTTP server for as long as the test runs and returns its address: over HTTP/2 that of what
+// makes streams of handshakes.
+func serve(t *testing.T, h http.Handler, http2 bool) string {
 	t.Helper()
+	if http2 {
+		srv := httptest.NewUnstartedServer(h)
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		return h2.Front(t, srv.URL)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -34,10 +45,14 @@ func serve(t *testing.T, h http.Handler) string {
 
 // server is the endpoint of an HTTP server that echoes; it makes a handler for each limit.
 func server(t *testing.T, name string, handler func(limit int64) http.Handler, deviations []deviation) endpoint {
+	return serverOver(t, name, handler, deviations, false)
+}
+
+func serverOver(t *testing.T, name string, handler func(limit int64) http.Handler, deviations []deviation, http2 bool) endpoint {
 	mux := http.NewServeMux()
 	mux.Handle("/", handler(largeLimit))
 	mux.Handle("/limit", handler(smallLimit))
-	addr := serve(t, mux)
+	addr := serve(t, mux, http2)
 	return endpoint{name: name, deviations: deviations, open: func(t *testing.T, limit bool, offer string, early func(bool) []byte) (*raw.Conn, string, string, error) {
 		path := "/"
 		if limit {

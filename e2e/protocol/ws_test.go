@@ -58,5 +58,10 @@ func TestWs(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			run(t, server(t, "ws "+k.name, wsServer(k.change, k.wrap), nil))
 		})
+		if k.wrap != nil {
+			t.Run(k.name+", HTTP/2", func(t *testing.T) {
+				run(t, serverOver(t, "ws "+k.name+" over HTTP/2", wsServer(k.change, k.wrap), nil, true))
+			})
+		}
 	}
 }

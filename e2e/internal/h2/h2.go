@@ -2,13 +2,19 @@
 package h2
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"sync"
+	"syscall"
+	"testing"
 
 	"golang.org/x/net/http2"
 )
@@ -75,4 +81,74 @@ func (s *Stream) Reset() {
 // Close ends both directions.
 func (s *Stream) Close() error {
 	return errors.Join(s.w.Close(), s.ReadCloser.Close())
+}
+
+// Front returns the address of a listener that makes streams to srv of WebSocket handshakes over HTTP/1.1, and
+// closes and resets in both directions what they are over the other.
+func Front(tb testing.TB, url string) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tr := New()
+	var running sync.WaitGroup
+	tb.Cleanup(func() {
+		ln.Close()
+		running.Wait()
+		tr.CloseIdleConnections()
+	})
+	running.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { forward(c.(*net.TCPConn), tr, url) })
+		}
+	})
+	return ln.Addr().String()
+}
+
+func forward(c *net.TCPConn, tr *Transport, url string) {
+	defer c.Close()
+	br := bufio.NewReader(c)
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		return
+	}
+	if r.URL, err = r.URL.Parse(url + r.RequestURI); err != nil {
+		return
+	}
+	r.RequestURI = ""
+	res, err := tr.RoundTrip(r)
+	if err != nil {
+		return
+	}
+	s, ok := res.Body.(*Stream)
+	if !ok {
+		res.Write(c)
+		return
+	}
+	defer s.Close()
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	res.Header.Write(&head)
+	head.WriteString("\r\n")
+	c.Write(head.Bytes())
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		if _, err := br.WriteTo(s); err == nil {
+			s.CloseWrite()
+		} else if errors.Is(err, syscall.ECONNRESET) {
+			s.Reset()
+		}
+		io.Copy(io.Discard, c) // or what c has received would be lost with it
+	}()
+	if _, err := io.Copy(c, s); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		s.Reset()
+	}
+	c.CloseWrite()
+	s.w.Close()
+	<-sent
 }

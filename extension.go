@@ -5,6 +5,7 @@ package ws
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -143,4 +144,26 @@ func parseExtension(s string) (*extension, error) {
 		seen[name] = true
 	}
 	return x, nil
+}
+
+// tokens yields what stands between the commas of a header.
+func tokens(values []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range values {
+			for t := range strings.SplitSeq(v, ",") {
+				if t = strings.TrimSpace(t); t != "" && !yield(t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Subprotocols returns the subprotocols that the client of a handshake offers,
+// in its order of preference (RFC 6455, section 4.1). A Factory may choose one.
+func Subprotocols(r *http.Request) (offered []string) {
+	for t := range tokens(r.Header["Sec-Websocket-Protocol"]) {
+		offered = append(offered, t)
+	}
+	return offered
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"net"
 	"net/http"
@@ -32,28 +31,6 @@ func isHandshake(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// tokens yields what stands between the commas of a header.
-func tokens(values []string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, v := range values {
-			for t := range strings.SplitSeq(v, ",") {
-				if t = strings.TrimSpace(t); t != "" && !yield(t) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Subprotocols returns the subprotocols that the client of a handshake offers,
-// in its order of preference (RFC 6455, section 4.1). A Factory may choose one.
-func Subprotocols(r *http.Request) (offered []string) {
-	for t := range tokens(r.Header["Sec-Websocket-Protocol"]) {
-		offered = append(offered, t)
-	}
-	return offered
 }
 
 // handshake is one under way. Nothing of it outlives the upgrade.

@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -439,21 +438,4 @@ func (f *factoryWriter) finish() {
 	f.reportChanges(caller{})
 	f.mu.Unlock()
 	f.deliver()
-}
-
-// ofHandshake reports whether only the handshake may set the header k.
-func ofHandshake(k string) bool {
-	k = http.CanonicalHeaderKey(k)
-	return k == "Upgrade" || k == "Connection" || strings.HasPrefix(k, "Sec-Websocket-")
-}
-
-// removeHandshakeHeaders takes the headers of the handshake's kind out of h, and returns them.
-func removeHandshakeHeaders(h http.Header) (removed headerList) {
-	for k, v := range h {
-		if ofHandshake(k) {
-			removed = append(removed, headerField{k, v})
-			delete(h, k)
-		}
-	}
-	return removed
 }

@@ -343,3 +343,20 @@ func isToken(s string) bool {
 	}
 	return s != ""
 }
+
+// ofHandshake reports whether only the handshake may set the header k.
+func ofHandshake(k string) bool {
+	k = http.CanonicalHeaderKey(k)
+	return k == "Upgrade" || k == "Connection" || strings.HasPrefix(k, "Sec-Websocket-")
+}
+
+// removeHandshakeHeaders takes the headers of the handshake's kind out of h, and returns them.
+func removeHandshakeHeaders(h http.Header) (removed headerList) {
+	for k, v := range h {
+		if ofHandshake(k) {
+			removed = append(removed, headerField{k, v})
+			delete(h, k)
+		}
+	}
+	return removed
+}

@@ -312,7 +312,7 @@ func outage(tab context.Context, s *server) error {
 	if err := s.start(); err != nil {
 		return err
 	}
-	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("window.waiting", chromedp.WithPollingTimeout(limit))); err != nil {
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("window.waiting && !navigator.onLine", chromedp.WithPollingTimeout(limit))); err != nil {
 		return err
 	}
 	return offline(false)

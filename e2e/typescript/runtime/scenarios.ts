@@ -224,7 +224,7 @@ export const scenarios: Record<string, (w: World) => Promise<void>> = {
 			},
 			onClose(e) {
 				codes.push(e.code);
-				(globalThis as any).waiting = e.retryIn !== undefined && !navigator.onLine;
+				(globalThis as any).waiting = e.retryIn !== undefined;
 			},
 		});
 		outage.happen();

@@ -387,7 +387,7 @@ func TestRedialContext(t *testing.T) {
 				return ws.Events{
 					OnOpen: func(c *ws.Conn) error { calls = append(calls, "open", c.Context().Value(second).(string)); return nil },
 					OnClose: func(c *ws.Conn, e ws.CloseEvent) {
-						time.Sleep(time.Second)
+						pass(time.Second)
 						calls = append(calls, fmt.Sprint("close ", int(e.Code), e.WasClean))
 					},
 				}, &ws.DialOptions{Handler: server.serve(&ws.Upgrader{})}, nil
@@ -475,7 +475,7 @@ func TestRedialServer(t *testing.T) {
 		}()
 		<-opened
 		u.Load().Shutdown(t.Context())
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		u.Store(&ws.Upgrader{OnError: quiet})
 		<-opened
 		cancel()

@@ -317,7 +317,10 @@ func (c *http2Conn) send(p []byte) (n int, err error) {
 			return 0, err
 		}
 	}
-	return n, c.rc.Flush()
+	if err := c.rc.Flush(); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.

@@ -728,6 +728,35 @@ func (b wrappedBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
+// TestHTTP2LateWrite: few bytes that the peer takes none of wait in net/http's buffer, and were not written for that.
+func TestHTTP2LateWrite(t *testing.T) {
+	const window = 4 << 20 // of the client
+	type result struct {
+		n   int
+		err error
+	}
+	wrote := make(chan result, 1)
+	rt := dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(101)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if _, err := c.Write(make([]byte, window)); err != nil {
+			t.Error(err)
+		}
+		c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+		n, err := c.Write([]byte("x"))
+		wrote <- result{n, err}
+	}))))
+	connectHTTP2(t, rt, "https://x/") // and reads nothing
+	if r := <-wrote; r.n != 0 || !errors.Is(r.err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d, %v", r.n, r.err)
+	}
+}
+
 // TestHTTP2Deadlines: those of a hijacked stream are a connection's.
 func TestHTTP2Deadlines(t *testing.T) {
 	hijacked := make(chan net.Conn, 1)

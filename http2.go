@@ -28,8 +28,7 @@ func isHTTP2Handshake(r *http.Request) bool {
 	return r.Method == http.MethodConnect && r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket"
 }
 
-// serveHTTP2 is Guard for a handshake over HTTP/2. It returns when the stream may end: net/http
-// takes no write after that.
+// serveHTTP2 is Guard for a handshake over HTTP/2. It returns when the stream may end: net/http takes no write after that.
 func serveHTTP2(w http.ResponseWriter, next http.Handler, r *http.Request) {
 	// As over HTTP/1.1 it ends with the handler, and only until the upgrade with the client.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
@@ -39,8 +38,7 @@ func serveHTTP2(w http.ResponseWriter, next http.Handler, r *http.Request) {
 	serveGuarded(sw, next, upgradeRequest(r, ctx))
 }
 
-// upgradeRequest returns r as it would be over HTTP/1.1. The key is as good as any: nothing
-// depends on it, since the stream can't come from a cache (RFC 8441, section 5.1).
+// upgradeRequest returns r as it would be over HTTP/1.1. Nothing depends on the key (RFC 8441, section 5.1).
 func upgradeRequest(r *http.Request, ctx context.Context) *http.Request {
 	r = r.Clone(ctx)
 	r.Method, r.Proto, r.ProtoMajor, r.ProtoMinor = http.MethodGet, "HTTP/1.1", 1, 1
@@ -61,8 +59,8 @@ type http2Writer struct {
 
 	mu       sync.Mutex // protects the following
 	switched bool       // 101 was written
+	silent   bool       // the answer's body is dropped
 	answered bool
-	silent   bool // the answer's body is dropped
 	conn     *http2Conn
 }
 
@@ -80,8 +78,7 @@ func (w *http2Writer) WriteHeader(status int) {
 	}
 }
 
-// answer sends the head of a response. A 2xx would open the socket: what is no upgrade and
-// one of them is a 501 without a body.
+// answer sends the head of a response. A 2xx would open the socket: one that is no upgrade is a 501 without a body.
 func (w *http2Writer) answer(status int, header http.Header) {
 	final := w.w.Header()
 	clear(final)
@@ -210,11 +207,11 @@ type http2Conn struct {
 	reading  bool       // by one Read
 	ready    bool       // there is input, or an end
 	rest     io.Reader  // what was there when the stream had ended; nil until then
-	isClosed bool
-	over     bool // net/http's writer is not to be touched any more
-	inWrite  bool
-	late     bool // a Write did not end in time
+	cut      error      // that Read met once a Write was late
+	over     bool       // net/http's writer is not to be touched any more
+	late     bool       // a Write did not end in time
 
+	isClosed, inWrite  bool
 	read, write, grace deadline // grace is for a Close, once a Write was late
 }
 
@@ -243,6 +240,9 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 		case c.read.passed():
 			return 0, os.ErrDeadlineExceeded
 		case c.reading: // another Read
+		case c.cut != nil && c.grace.passed():
+			return 0, c.cut
+		case c.cut != nil: // our own doing: whoever wrote too late is to close
 		case c.rest != nil:
 			from = c.rest
 		case c.ready:
@@ -251,19 +251,20 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 			c.awaiting = true
 			go c.await()
 		}
-		if from != nil {
-			c.reading = true
-			c.mu.Unlock() // for a body that another handler has wrapped may wait
-			n, err := from.Read(p)
-			c.mu.Lock()
-			c.reading = false
-			c.changed.Broadcast()
-			if err == nil || !c.late || c.grace.passed() {
-				return n, err
-			}
-			c.rest = failing{err} // our own doing: whoever wrote too late is to close
+		if from == nil {
+			c.changed.Wait()
+			continue
 		}
-		c.changed.Wait()
+		c.reading = true
+		c.mu.Unlock() // for a body that another handler has wrapped may wait
+		n, err := from.Read(p)
+		c.mu.Lock()
+		c.reading = false
+		c.changed.Broadcast()
+		if err == nil || !c.late {
+			return n, err
+		}
+		c.cut = err
 	}
 }
 
@@ -284,7 +285,7 @@ func (c *http2Conn) Write(p []byte) (int, error) {
 	}
 	n, err := c.send(p)
 	if why := c.setWriting(false); err != nil {
-		err = cmp.Or(why, err)
+		n, err = 0, cmp.Or(why, err)
 	}
 	return n, err
 }
@@ -317,10 +318,7 @@ func (c *http2Conn) send(p []byte) (n int, err error) {
 			return 0, err
 		}
 	}
-	if err := c.rc.Flush(); err != nil {
-		return 0, err
-	}
-	return n, nil
+	return n, c.rc.Flush()
 }
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.
@@ -376,8 +374,7 @@ func (c *http2Conn) Close() error {
 // CloseWrite fails: net/http ends its half of a stream when the handler returns, and then the other half with it.
 func (c *http2Conn) CloseWrite() error { return errors.ErrUnsupported }
 
-// wait returns when nobody touches net/http's writer any more: after Close, or when the peer has ended
-// the stream, whether anybody notices or not.
+// wait returns when nobody touches net/http's writer any more: after Close, or when the peer has ended the stream.
 func (c *http2Conn) wait() {
 	select {
 	case <-c.closed:

@@ -757,6 +757,72 @@ func TestHTTP2LateWrite(t *testing.T) {
 	}
 }
 
+// heldBody is a request body whose Read is held until it may go on, and fails.
+type heldBody struct{ entered, goOn chan struct{} }
+
+func (b heldBody) Close() error { return nil }
+func (b heldBody) Read(p []byte) (int, error) {
+	if len(p) > 0 {
+		close(b.entered)
+		<-b.goOn
+		return 0, io.ErrUnexpectedEOF
+	}
+	return 0, nil
+}
+
+// TestHTTP2CloseUnderRead: a Close, or a deadline, that comes while Read is in the body of a stream whose Write was late.
+func TestHTTP2CloseUnderRead(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(c net.Conn) error
+		want error
+	}{
+		"Close":    {net.Conn.Close, net.ErrClosed},
+		"deadline": {func(c net.Conn) error { return c.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+	} {
+		t.Run("T5_"+name, func(t *testing.T) {
+			body := heldBody{make(chan struct{}), make(chan struct{})}
+			read, done := make(chan error, 1), make(chan struct{})
+			h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(done)
+				w.WriteHeader(101)
+				c, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				go func() {
+					_, err := c.Read(make([]byte, 1))
+					read <- err
+				}()
+				<-body.entered
+				c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error(err)
+				}
+				if err := tt.end(c); err != nil {
+					t.Error(err)
+				}
+				close(body.goOn)
+				select {
+				case err := <-read:
+					if !errors.Is(err, tt.want) {
+						t.Error(err)
+					}
+				case <-time.After(patience):
+					t.Error("Read goes on")
+				}
+				c.Close()
+			}))
+			srv := streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.Body = body
+				h.ServeHTTP(w, r)
+			}))
+			connectHTTP2(t, dialHTTP2(t, srv), "https://x/") // and reads nothing
+			<-done
+		})
+	}
+}
+
 // TestHTTP2Deadlines: those of a hijacked stream are a connection's.
 func TestHTTP2Deadlines(t *testing.T) {
 	hijacked := make(chan net.Conn, 1)

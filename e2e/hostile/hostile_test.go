@@ -21,6 +21,7 @@ import (
 	coder "github.com/coder/websocket"
 
 	"github.com/seed412db446/ws"
+	"github.com/seed412db446/ws/e2e/internal/h2"
 	"github.com/seed412db446/ws/e2e/protocol/raw"
 )
 
@@ -64,7 +65,7 @@ func TestSlowHandshake(t *testing.T) {
 func TestSlowFrames(t *testing.T) {
 	for _, detach := range []bool{false, true} {
 		t.Run(fmt.Sprintf("detach %v", detach), func(t *testing.T) {
-			attack(t, &ws.Upgrader{Detach: detach}, func(a *target) {
+			attackBoth(t, func() *ws.Upgrader { return &ws.Upgrader{Detach: detach} }, func(a *target) {
 				slow := []raw.Frame{
 					{Op: raw.Text, Payload: make([]byte, 10), Claim: 1 << 20},
 					{Op: raw.Binary, Payload: make([]byte, 10), Claim: 1 << 20},
@@ -95,7 +96,7 @@ func TestSlowFrames(t *testing.T) {
 
 // Connects and drops, in every state of a connection, with a FIN and with a reset.
 func TestConnectAndDrop(t *testing.T) {
-	attack(t, &ws.Upgrader{}, func(a *target) {
+	attackBoth(t, func() *ws.Upgrader { return new(ws.Upgrader) }, func(a *target) {
 		before := memory()
 		seconds := 3
 		if *minute {
@@ -156,7 +157,7 @@ func TestConnectAndDrop(t *testing.T) {
 func TestBombs(t *testing.T) {
 	for _, mode := range []coder.CompressionMode{coder.CompressionContextTakeover, coder.CompressionNoContextTakeover} {
 		t.Run(fmt.Sprintf("mode %d", mode), func(t *testing.T) {
-			attack(t, &ws.Upgrader{Engine: coder.AcceptOptions{CompressionMode: mode}}, func(a *target) {
+			attackBoth(t, func() *ws.Upgrader { return &ws.Upgrader{Engine: coder.AcceptOptions{CompressionMode: mode}} }, func(a *target) {
 				bomb := raw.NewDeflater(true, 15).Message(make([]byte, 64<<20))
 				const n = 50
 				stop := peak()
@@ -197,7 +198,7 @@ func TestFloods(t *testing.T) {
 		{"large messages", raw.Frame{Op: raw.Binary, Payload: make([]byte, 1<<20)}},
 	} {
 		t.Run(k.name, func(t *testing.T) {
-			attack(t, &ws.Upgrader{Limits: ws.Limits{WriteTimeout: time.Second}}, func(a *target) {
+			attackBoth(t, func() *ws.Upgrader { return &ws.Upgrader{Limits: ws.Limits{WriteTimeout: time.Second}} }, func(a *target) {
 				const n = 10
 				b := bytes.Repeat(k.frame.Append(nil, true), max(1, 64*kib/(len(k.frame.Payload)+6)))
 				stop := peak()
@@ -207,8 +208,11 @@ func TestFloods(t *testing.T) {
 					defer c.Net.Close()
 					wg.Go(func() {
 						// Until the server hangs up, or that many frames or bytes were taken.
-						frames, size := 0, len(k.frame.Payload)+6
-						for frames*size < 64<<20 && frames < 500000 {
+						frames, size, most := 0, len(k.frame.Payload)+6, 500_000
+						if a.tls != "" {
+							most = 100_000 // more than its windows hold
+						}
+						for frames*size < 64<<20 && frames < most {
 							frames += len(b) / size
 							c.Net.SetDeadline(time.Now().Add(patience))
 							if _, err := c.Net.Write(b); err != nil {
@@ -233,7 +237,7 @@ func TestFloods(t *testing.T) {
 
 // A message of fragments without content has no end and must not cost anything.
 func TestEmptyFragments(t *testing.T) {
-	attack(t, &ws.Upgrader{}, func(a *target) {
+	attackBoth(t, func() *ws.Upgrader { return new(ws.Upgrader) }, func(a *target) {
 		c := a.dial("")
 		defer c.Net.Close()
 		c.Net.SetDeadline(time.Now().Add(patience))
@@ -265,7 +269,7 @@ func TestHalfOpen(t *testing.T) {
 	limits := ws.Limits{PingInterval: 300 * time.Millisecond, PingTimeout: 300 * time.Millisecond}
 	for _, detach := range []bool{false, true} {
 		t.Run(fmt.Sprintf("detach %v", detach), func(t *testing.T) {
-			attack(t, &ws.Upgrader{Detach: detach, Limits: limits}, func(a *target) {
+			attackBoth(t, func() *ws.Upgrader { return &ws.Upgrader{Detach: detach, Limits: limits} }, func(a *target) {
 				const n = 200
 				before := memory()
 				var conns []net.Conn
@@ -296,7 +300,7 @@ func TestHeaderInjection(t *testing.T) {
 	evil := []string{
 		"x\r\nX-Injected: 1", "x\nX-Injected: 1", "x\rX-Injected: 1", "x\r\n\r\nX-Injected: 1\r\n", "x\x00\r\nX-Injected: 1", "\u010d\u010aX-Injected: 1",
 	}
-	for _, guard := range []bool{false, true} {
+	for _, over := range []string{"HTTP1", "Guard", "HTTP2"} {
 		var h http.Handler = (&ws.Upgrader{OnError: func(*http.Request, error) {}}).Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 			v := r.URL.Query().Get("v")
 			switch r.URL.Path {
@@ -318,16 +322,24 @@ func TestHeaderInjection(t *testing.T) {
 			}
 			return ws.Events{}, nil
 		})
-		if guard {
+		if over != "HTTP1" {
 			h = ws.Guard(h)
 		}
 		srv := httptest.NewUnstartedServer(h)
-		srv.Start()
+		var addr string
+		if srv.EnableHTTP2 = over == "HTTP2"; srv.EnableHTTP2 {
+			srv.StartTLS()
+			front, stop := h2.Front(t, srv.URL)
+			defer stop()
+			addr = front
+		} else {
+			srv.Start()
+			addr = srv.Listener.Addr().String()
+		}
 		defer srv.Close()
-		addr := srv.Listener.Addr().String()
 		for _, path := range []string{"/cookie", "/setcookie", "/header", "/key", "/subprotocol", "/reject", "/close"} {
 			for i, v := range evil {
-				t.Run(fmt.Sprintf("guard %v%s/%d", guard, path, i), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s%s/%d", over, path, i), func(t *testing.T) {
 					c, err := net.Dial("tcp", addr)
 					if err != nil {
 						t.Fatal(err)

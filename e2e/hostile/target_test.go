@@ -3,11 +3,13 @@ package hostile
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
@@ -17,7 +19,9 @@ import (
 	"time"
 
 	"github.com/seed412db446/ws"
+	"github.com/seed412db446/ws/e2e/internal/h2"
 	"github.com/seed412db446/ws/e2e/protocol/raw"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 // patience bounds every wait. It is no measure of speed: what needs it all has failed.
@@ -27,7 +31,8 @@ const patience = 60 * time.Second
 // that must be as before once both are gone.
 type target struct {
 	t    *testing.T
-	addr string
+	addr string // for handshakes over HTTP/1.1
+	tls  string // for HTTP/2; empty if it is not offered
 	up   *ws.Upgrader
 	srv  *http.Server
 
@@ -60,6 +65,18 @@ func (s *syncBuffer) String() string {
 // attack starts a target, runs f against it, and checks what must hold after any attack.
 func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
 	t.Helper()
+	attackOver(t, up, false, f)
+}
+
+// attackBoth is attack over HTTP/1.1 and over HTTP/2.
+func attackBoth(t *testing.T, up func() *ws.Upgrader, f func(a *target)) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP2 %v", http2), func(t *testing.T) { attackOver(t, up(), http2, f) })
+	}
+}
+
+func attackOver(t *testing.T, up *ws.Upgrader, http2 bool, f func(a *target)) {
+	t.Helper()
 	a := &target{t: t, up: up, stop: make(chan struct{}), bystander: make(chan error, 1)}
 	a.goroutines, a.files = runtime.NumGoroutine(), files(t)
 
@@ -73,11 +90,21 @@ func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
 		Handler:           ws.Guard(up.Upgrade(a.factory)),
 		ReadHeaderTimeout: time.Second, // the application's to set: nothing else bounds a slow handshake
 		ErrorLog:          log.New(&a.logged, "", 0),
-		Protocols:         new(http.Protocols),
 	}
-	a.srv.Protocols.SetHTTP1(true)
-	a.srv.Protocols.SetUnencryptedHTTP2(true)
-	go a.srv.Serve(ln)
+	front := func() {}
+	if http2 {
+		a.srv.HTTP2 = &http.HTTP2Config{MaxReadFrameSize: 16 << 10, WriteByteTimeout: 3 * time.Second} // the first bounds what clients here allocate
+		a.srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			c.(*tls.Conn).NetConn().(*net.TCPConn).SetWriteBuffer(64 << 10) // or the system takes what nobody reads
+			return ctx
+		}
+		a.srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		go a.srv.ServeTLS(ln, "", "")
+		a.tls = a.addr
+		a.addr, front = h2.Front(t, "https://"+a.tls)
+	} else {
+		go a.srv.Serve(ln)
+	}
 	go a.bystand()
 
 	f(a)
@@ -92,6 +119,7 @@ func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	a.srv.Close()
+	front()
 	if n, m := a.opened.Load(), a.closed.Load(); n != m {
 		t.Errorf("OnOpen ran %d times, OnClose %d times", n, m)
 	}
@@ -101,6 +129,13 @@ func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
 	a.settle("goroutines", a.goroutines, runtime.NumGoroutine)
 	a.settle("files", a.files, func() int { return files(t) })
 }
+
+// certificate is httptest's.
+var certificate = func() tls.Certificate {
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	return srv.TLS.Certificates[0]
+}()
 
 // settle waits for a count to be back at what it was.
 func (a *target) settle(what string, want int, count func() int) {
@@ -222,6 +257,9 @@ func memory() int64 {
 // cost checks what n attackers hold, their own ends of the connections included.
 func (a *target) cost(before int64, n int, bound int64) {
 	a.t.Helper()
+	if a.tls != "" {
+		bound += 128 * kib // for the client's stream, and what makes one of its connection
+	}
 	each := (memory() - before) / int64(n)
 	a.t.Logf("each of %d attackers holds %d bytes; the bound is %d", n, each, bound)
 	if each > bound {

@@ -31,7 +31,9 @@ func serve(t *testing.T, h http.Handler, http2 bool) string {
 		srv.EnableHTTP2 = true
 		srv.StartTLS()
 		t.Cleanup(srv.Close)
-		return h2.Front(t, srv.URL)
+		addr, stop := h2.Front(t, srv.URL)
+		t.Cleanup(stop)
+		return addr
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -84,19 +84,14 @@ func (s *Stream) Close() error {
 }
 
 // Front returns the address of a listener that makes streams to srv of WebSocket handshakes over HTTP/1.1, and
-// closes and resets in both directions what they are over the other.
-func Front(tb testing.TB, url string) string {
+// closes and resets in both directions what they are over the other. It ends with stop, once its clients are gone.
+func Front(tb testing.TB, url string) (addr string, stop func()) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tr := New()
 	var running sync.WaitGroup
-	tb.Cleanup(func() {
-		ln.Close()
-		running.Wait()
-		tr.CloseIdleConnections()
-	})
 	running.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -106,7 +101,11 @@ func Front(tb testing.TB, url string) string {
 			running.Go(func() { forward(c.(*net.TCPConn), tr, url) })
 		}
 	})
-	return ln.Addr().String()
+	return ln.Addr().String(), func() {
+		ln.Close()
+		running.Wait()
+		tr.CloseIdleConnections()
+	}
 }
 
 func forward(c *net.TCPConn, tr *Transport, url string) {

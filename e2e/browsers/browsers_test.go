@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -18,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/seed412db446/ws"
+	_ "github.com/seed412db446/ws/http2"
 )
 
 //go:embed page.html
@@ -37,7 +39,8 @@ type site struct {
 	status chan int   // what the middleware saw for each request to /ws
 }
 
-// newSite starts a server. Its endpoint, at /ws, echoes; factory may be nil, and adds to it.
+// newSite starts a server, over TLS with HTTP/2 if the test's name says so. Its endpoint, at /ws, echoes; factory may be
+// nil, and adds to it.
 func newSite(t *testing.T, engine websocket.AcceptOptions, factory ws.Factory) *site {
 	s := &site{t: t, opened: make(chan *ws.Conn, 10), closed: make(chan ws.CloseEvent, 10),
 		errs: make(chan error, 10), status: make(chan int, 10)}
@@ -70,7 +73,16 @@ func newSite(t *testing.T, engine websocket.AcceptOptions, factory ws.Factory) *
 		ev.OnClose = func(c *ws.Conn, e ws.CloseEvent) { s.closed <- e }
 		return ev, nil
 	}))
-	srv := httptest.NewServer(ws.Guard(s.cors(mux)))
+	mux.HandleFunc("GET /from", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.RemoteAddr, " ", r.Proto)
+	})
+	srv := httptest.NewUnstartedServer(ws.Guard(s.cors(mux)))
+	srv.Config.ErrorLog = log.New(panics{t}, "", 0)
+	if srv.EnableHTTP2 = overHTTP2(t); srv.EnableHTTP2 {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -86,6 +98,22 @@ func newSite(t *testing.T, engine websocket.AcceptOptions, factory ws.Factory) *
 	})
 	s.url = srv.URL
 	return s
+}
+
+const http2Suffix = " over HTTP2"
+
+func overHTTP2(t *testing.T) bool {
+	return strings.Contains(t.Name(), strings.ReplaceAll(http2Suffix, " ", "_"))
+}
+
+// panics fails the test when net/http logs one.
+type panics struct{ t *testing.T }
+
+func (p panics) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), "panic") {
+		p.t.Errorf("net/http logged: %s", b)
+	}
+	return len(b), nil
 }
 
 // cors sets headers as CORS middlewares do, and hides the writer from who would hijack it, as
@@ -155,10 +183,11 @@ func want[T any](t *testing.T, what string, got, want T) {
 
 // TestBrowsers runs every test below in every browser.
 func TestBrowsers(t *testing.T) {
-	tests := []struct {
+	type test struct {
 		name string
 		run  func(t *testing.T, at func(url string) tab)
-	}{
+	}
+	tests := []test{
 		{"echo", echo},
 		{"close by the page", closeByPage},
 		{"close by the server", closeByServer},
@@ -171,6 +200,9 @@ func TestBrowsers(t *testing.T) {
 		{"a tab that is closed", tabClosed},
 		{"bursts", bursts},
 		{"shutdown", shutdown},
+	}
+	for _, one := range append(tests, test{"one connection", oneConnection}, test{"200 sockets", manySockets}) {
+		tests = append(tests, test{one.name + http2Suffix, one.run})
 	}
 	for _, b := range browsers {
 		t.Run(b.name, func(t *testing.T) {
@@ -420,9 +452,18 @@ func pageLeft(t *testing.T, at func(string) tab) {
 					test.want.Code, test.want.Reason = 3001, "left"
 				}
 			}
-			want(t, "OnClose", e, test.want)
+			wantLeft(t, e, test.want)
 		})
 	}
+}
+
+// wantLeft wants left of a page that is left. Over HTTP/2 Chromium resets the stream where it would send 1001.
+func wantLeft(t *testing.T, e, left ws.CloseEvent) {
+	t.Helper()
+	if overHTTP2(t) && strings.Contains(t.Name(), "Chromium") && left.Code == websocket.StatusGoingAway {
+		left = ws.CloseEvent{Code: websocket.StatusAbnormalClosure, Err: e.Err}
+	}
+	want(t, "OnClose", e, left)
 }
 
 func tabClosed(t *testing.T, at func(string) tab) {
@@ -432,7 +473,7 @@ func tabClosed(t *testing.T, at func(string) tab) {
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "OnClose", await(t, s.closed, "OnClose"), ws.CloseEvent{Code: 1001, WasClean: true})
+	wantLeft(t, await(t, s.closed, "OnClose"), ws.CloseEvent{Code: 1001, WasClean: true})
 }
 
 // bursts sends 1,000 messages at once, each way alone and both together, and wants them in order.
@@ -487,4 +528,49 @@ func shutdown(t *testing.T, at func(string) tab) {
 	want(t, "OnClose", await(t, s.closed, "OnClose"), ws.CloseEvent{Code: 1001, WasClean: true})
 	want(t, "what a page that comes later sees", run[closedEvent](t, p, "return await connect('/ws').closed"), closedEvent{1006, "", false})
 	wantRefusal(t, s, 503)
+}
+
+// oneConnection has a page and its socket on one connection, and a thousand echoes.
+func oneConnection(t *testing.T, at func(string) tab) {
+	s := newSite(t, websocket.AcceptOptions{}, nil)
+	p := at(s.url)
+	from := run[string](t, p, "return await (await fetch('/from')).text()")
+	run[any](t, p, "window.s = connect('/ws'); await s.opened")
+	if r := await(t, s.opened, "OnOpen").Request(); from != r.RemoteAddr+" HTTP/2.0" || r.TLS == nil {
+		t.Errorf("the page came from %s, the socket from %s", from, r.RemoteAddr)
+	}
+	wrong := run[[]string](t, p, `
+		const sizes = [0, 1, 125, 126, 16384, 65535, 65536, 1 << 20]
+		while (sizes.length < 500) sizes.push(sizes.length * 37 % 5000)
+		return await echoes(s, sizes)`)
+	want(t, "echoes", wrong, []string{})
+	want(t, "where a fetch beside it comes from", run[string](t, p, "return await (await fetch('/from')).text()"), from)
+	want(t, "what the page sees", run[closedEvent](t, p, "s.close(1000, 'done'); return await s.closed"), closedEvent{1000, "done", true})
+	want(t, "OnClose", await(t, s.closed, "OnClose"), ws.CloseEvent{Code: 1000, Reason: "done", WasClean: true})
+}
+
+// manySockets has 200 of them on one connection, and a fetch beside them.
+func manySockets(t *testing.T, at func(string) tab) {
+	const n = 200
+	s := newSite(t, websocket.AcceptOptions{}, nil)
+	s.opened, s.closed, s.status = make(chan *ws.Conn, n), make(chan ws.CloseEvent, n), make(chan int, n)
+	p := at(s.url)
+	from := run[string](t, p, "return await (await fetch('/from')).text()")
+	got := run[string](t, p, fmt.Sprintf(`
+		window.all = []
+		for (let i = 0; i < %d; i++) all.push(connect('/ws'))
+		await Promise.all(all.map(s => s.opened))
+		for (const [i, s] of all.entries()) s.send('message ' + i)
+		for (const [i, s] of all.entries()) if (await s.next() !== 'message ' + i) throw new Error('a wrong echo')
+		return await (await fetch('/from')).text()`, n))
+	want(t, "where a fetch beside them comes from", got, from)
+	for range n {
+		if r := await(t, s.opened, "OnOpen").Request(); from != r.RemoteAddr+" HTTP/2.0" {
+			t.Errorf("the page came from %s, a socket from %s", from, r.RemoteAddr)
+		}
+	}
+	run[any](t, p, "for (const s of all) s.close(); await Promise.all(all.map(s => s.closed))")
+	for range n {
+		want(t, "OnClose", await(t, s.closed, "OnClose"), ws.CloseEvent{Code: 1005, WasClean: true})
+	}
 }

@@ -37,7 +37,7 @@ var browsers = []struct {
 }
 
 func chromium(t *testing.T) func() (tab, error) {
-	ctx, _ := browser.Start(t)
+	ctx, _ := browser.Start(t, chromedp.Flag("ignore-certificate-errors", true)) // httptest's is nobody's
 	return func() (tab, error) {
 		ctx, cancel := chromedp.NewContext(ctx)
 		return chromiumTab{ctx, cancel}, chromedp.Do(ctx)
@@ -112,7 +112,9 @@ func firefox(t *testing.T) func() (tab, error) {
 	if err != nil {
 		t.Fatalf("Firefox's WebDriver BiDi: %v", err)
 	}
-	if err := b.call("session.new", map[string]any{"capabilities": struct{}{}}, nil); err != nil {
+	if err := b.call("session.new", map[string]any{
+		"capabilities": map[string]any{"alwaysMatch": map[string]any{"acceptInsecureCerts": true}},
+	}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return func() (tab, error) {

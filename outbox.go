@@ -327,6 +327,7 @@ func (o *outbox) closeWith(p []byte) bool {
 	if o.closed.Load() {
 		return false
 	}
+	o.latePong() // its ping came before
 	o.replied()
 	o.frame(fin|opClose, p)
 	o.closed.Store(true)

@@ -882,11 +882,19 @@ func TestHTTP2Deadlines(t *testing.T) {
 	}
 	// A deadline that passes while nobody writes is forgotten by the next; one that passes under a Write ends the stream.
 	c.SetWriteDeadline(time.Now().Add(time.Millisecond))
-	late2 := make(chan struct{})
-	time.AfterFunc(5*time.Millisecond, func() { close(late2) })
-	<-late2
-	c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-	if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	passed := make(chan struct{})
+	time.AfterFunc(5*time.Millisecond, func() { close(passed) })
+	<-passed
+	c.SetWriteDeadline(time.Time{})
+	go func() {
+		_, err := c.Write(make([]byte, 20<<20)) // more than the client takes unread
+		waits <- err
+	}()
+	if _, err := s.ReadByte(); err != nil {
+		t.Error(err)
+	}
+	c.SetWriteDeadline(time.Now())
+	if err := <-waits; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a Write that nobody reads: ", err)
 	}
 	c.SetWriteDeadline(time.Time{})

@@ -113,6 +113,7 @@ func (o *outbox) send(fs []outgoing, full admission) error {
 	if err := o.admit(full); err != nil {
 		return err
 	}
+	o.latePong() // its ping came before
 	n := 0
 	for i := range fs {
 		n += len(fs[i].p)

@@ -1470,7 +1470,7 @@ func TestDialMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sizes := []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 16 << 20}
+			sizes := []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20, 4 << 20}
 			if !slices.Contains([]string{"tcp", "tls", "memory"}, tt.name) {
 				sizes = sizes[:len(sizes)-1]
 			}

@@ -255,6 +255,7 @@ func (s *stream) text() string {
 }
 
 func TestHTTP2Request(t *testing.T) {
+	t.Parallel()
 	var u ws.Upgrader
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws/{id}", u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
@@ -309,6 +310,7 @@ func TestHTTP2Request(t *testing.T) {
 
 // TestHTTP2Hijack: other packages upgrade in two ways, and proxies by the second.
 func TestHTTP2Hijack(t *testing.T) {
+	t.Parallel()
 	const head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\nX-Mine: 1\r\n\r\n"
 	echo := func(t *testing.T, c net.Conn, r io.Reader) {
 		defer c.Close()
@@ -389,6 +391,7 @@ func TestHTTP2Hijack(t *testing.T) {
 
 // TestHTTP2Answers: over HTTP/2 a 2xx would open the socket.
 func TestHTTP2Answers(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		h      http.HandlerFunc
 		status int
@@ -685,7 +688,7 @@ func TestHTTP2End(t *testing.T) {
 		}
 	})
 	t.Run("T5_sends_while_it_ends", func(t *testing.T) {
-		rt := dialHTTP2(t, streamServer(t, ws.Guard((&ws.Upgrader{Detach: true}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+		rt := dialHTTP2(t, streamServer(t, ws.Guard((&ws.Upgrader{Detach: true, Limits: ws.Limits{SendBuffer: 10 << 10}}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
 			return ws.Events{OnOpen: func(c *ws.Conn) error {
 				for range 4 {
 					go func() {
@@ -730,6 +733,7 @@ func (b wrappedBody) Read(p []byte) (int, error) {
 
 // TestHTTP2LateWrite: few bytes that the peer takes none of wait in net/http's buffer, and were not written for that.
 func TestHTTP2LateWrite(t *testing.T) {
+	t.Parallel()
 	const window = 4 << 20 // of the client
 	type result struct {
 		n   int
@@ -772,6 +776,7 @@ func (b heldBody) Read(p []byte) (int, error) {
 
 // TestHTTP2CloseUnderRead: a Close, or a deadline, that comes while Read is in the body of a stream whose Write was late.
 func TestHTTP2CloseUnderRead(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		end  func(c net.Conn) error
 		want error
@@ -825,6 +830,7 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 
 // TestHTTP2Deadlines: those of a hijacked stream are a connection's.
 func TestHTTP2Deadlines(t *testing.T) {
+	t.Parallel()
 	hijacked := make(chan net.Conn, 1)
 	rt := dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(101)

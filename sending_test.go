@@ -59,6 +59,7 @@ func TestSending(t *testing.T) {
 
 // testPongs: a peer's ping is answered once there is room.
 func testPongs(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
 	for name, l := range map[string]link{
 		"tcp": {}, "tls": {tls: true}, "pipe": {pipe: true}, "compressed": {header: offersDeflate},
@@ -158,6 +159,7 @@ func testPongs(t *testing.T) {
 
 // testCompressedSends: only what goes over the wire counts as waiting.
 func testCompressedSends(t *testing.T) {
+	t.Parallel()
 	for name, mode := range takeovers {
 		bubble(t, "K3_two_Broadcasts_of_1_MiB_at_once/"+name, func(t *testing.T) {
 			u, r := compressing(mode, noPings), newRecord()
@@ -187,7 +189,8 @@ func testCompressedSends(t *testing.T) {
 			r.want(t, "open", "close")
 		})
 		bubble(t, "S1_three_Senders_beside_free_room/"+name, func(t *testing.T) {
-			u, r := compressing(mode, noPings), newRecord()
+			const size = 100 << 10
+			u, r := compressing(mode, ws.Limits{SendBuffer: size, PingInterval: -1}), newRecord()
 			w := link{pipe: true, header: offersDeflate}.open(t, u, r.of(ws.Events{}))
 			synctest.Wait()
 			before := time.Now()
@@ -195,7 +198,7 @@ func testCompressedSends(t *testing.T) {
 				wg := new(sync.WaitGroup)
 				for range 3 {
 					wg.Go(func() {
-						if err := r.conn.SendText(strings.Repeat("compresses well ", 1<<16)); err != nil {
+						if err := r.conn.SendText(strings.Repeat("compresses well ", size/16)); err != nil {
 							t.Errorf("Send: %v", err)
 						}
 					})
@@ -205,7 +208,7 @@ func testCompressedSends(t *testing.T) {
 			for range 5 {
 				send3().Wait() // with nothing read: a few KiB go over the wire
 			}
-			if n := r.conn.Buffered(); n > 128<<10 || !time.Now().Equal(before) {
+			if n := r.conn.Buffered(); n > 20<<10 || !time.Now().Equal(before) {
 				t.Errorf("%d bytes wait, after %v of the bubble's time", n, time.Since(before))
 			}
 			got := w.collect()
@@ -287,7 +290,8 @@ func testCompressedSends(t *testing.T) {
 
 // testBehindAnother: nobody waits for another's large message.
 func testBehindAnother(t *testing.T) {
-	const size = 64 << 20
+	t.Parallel()
+	const size = 16 << 20
 	for _, useTLS := range []bool{false, true} {
 		t.Run(fmt.Sprintf("S1_TrySend_behind_a_message_that_nobody_reads/tls=%t", useTLS), func(t *testing.T) {
 			t.Parallel()
@@ -295,6 +299,7 @@ func testBehindAnother(t *testing.T) {
 			opened := make(chan struct{})
 			w := link{tls: useTLS}.open(t, u, r.of(ws.Events{OnOpen: func(*ws.Conn) error { close(opened); return nil }}))
 			receive(t, opened)
+			smallBuffer(w.Conn)
 			go r.conn.SendBinary(make([]byte, size))
 			if _, err := io.ReadFull(w.br, make([]byte, 10)); err != nil { // it is being written
 				t.Fatal(err)
@@ -321,7 +326,7 @@ func testBehindAnother(t *testing.T) {
 		big := make([]byte, size)
 		// A TrySend that had to wait for the other's copy or write would be one of
 		// very few that return before the Send does.
-		const many = 500
+		const many = 100
 		good := 0
 		for round := 0; round < 20 && good < 3; round++ {
 			u, r := &ws.Upgrader{Limits: ws.Limits{SendBuffer: 1 << 30, PingInterval: -1}}, newRecord()
@@ -410,10 +415,19 @@ func (c slowClose) Close() error {
 	return c.Conn.Close()
 }
 
+// smallBuffer lets a peer that reads nothing hold little.
+func smallBuffer(c net.Conn) {
+	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = over.NetConn()
+	}
+	c.(*net.TCPConn).SetReadBuffer(16 << 10)
+}
+
 // testSlowReaders: progress is what the system shows.
 func testSlowReaders(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
-	timeout := time.Second
+	const timeout = 500 * time.Millisecond
 	// The socket's buffer is so large that it is not writable again within the
 	// timeout, and the peer's so small that what it reads is seen at once.
 	open := func(t *testing.T) (*ws.Upgrader, *record, *wire) {
@@ -422,7 +436,7 @@ func testSlowReaders(t *testing.T) {
 			c.(*net.TCPConn).SetWriteBuffer(4 << 20)
 			return c
 		}}.open(t, u, r.of(ws.Events{OnMessage: func(c *ws.Conn, _ ws.Message) error { return c.SendBinary(noise(size)) }}))
-		w.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+		smallBuffer(w.Conn)
 		w.send(fText, "go")
 		return u, r, w
 	}
@@ -447,7 +461,7 @@ func testSlowReaders(t *testing.T) {
 		}
 		t.Parallel()
 		u, r, w := open(t)
-		n := slowly(t, w, 4*timeout)
+		n := slowly(t, w, 3*timeout)
 		if r.conn.ReadyState() != ws.Open || r.conn.Buffered() == 0 {
 			t.Errorf("after %d bytes: state %d, %d bytes buffered", n, r.conn.ReadyState(), r.conn.Buffered())
 		}
@@ -544,6 +558,7 @@ func (l uncomparables) Accept() (net.Conn, error) {
 
 // testOddConns: connections that servers are given by listeners of their own.
 func testOddConns(t *testing.T) {
+	t.Parallel()
 	t.Run("S5_a_connection_that_can't_be_compared", func(t *testing.T) {
 		t.Parallel()
 		u, r := &ws.Upgrader{Detach: true}, newRecord() // a panic ends the process
@@ -623,7 +638,7 @@ func testOddConns(t *testing.T) {
 			"Broadcast": func(u *ws.Upgrader, c *ws.Conn) {
 				var g ws.Group
 				g.Add(c)
-				c.SendBinary(make([]byte, 64<<20))
+				c.SendBinary(make([]byte, 16<<20))
 				g.Broadcast(ws.Text("x"))
 			},
 		} {
@@ -634,6 +649,7 @@ func testOddConns(t *testing.T) {
 				w := link{server: func(c net.Conn) net.Conn { return wrap(t, c) }}.open(t, u,
 					r.of(ws.Events{OnOpen: func(*ws.Conn) error { close(opened); return nil }}))
 				receive(t, opened)
+				smallBuffer(w.Conn)
 				done := make(chan any, 1)
 				go func() {
 					defer func() { done <- recover() }()

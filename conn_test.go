@@ -364,7 +364,7 @@ func TestFlush(t *testing.T) {
 			t.Parallel()
 			u, r := &ws.Upgrader{Limits: ws.Limits{WriteTimeout: 50 * time.Millisecond}}, newRecord()
 			link{tls: useTLS}.open(t, u, r.of(ws.Events{OnOpen: func(c *ws.Conn) error {
-				return c.SendBinary(make([]byte, 16<<20)) // far more than sockets hold
+				return c.SendBinary(make([]byte, 8<<20)) // more than sockets hold
 			}}))
 			r.wait(t, u)
 			r.want(t, "open", "error", "close")
@@ -840,7 +840,7 @@ func TestShutdown(t *testing.T) {
 
 func TestLarge(t *testing.T) {
 	t.Parallel()
-	big := make([]byte, 16<<20)
+	big := make([]byte, 8<<20)
 	for i := range big {
 		big[i] = byte(i * i >> 8)
 	}
@@ -886,11 +886,11 @@ func TestLarge(t *testing.T) {
 		t.Parallel()
 		u, r := &ws.Upgrader{}, newRecord()
 		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnOpen: func(c *ws.Conn) error {
-			return errors.Join(c.SendBinary(big[:100<<10]), c.Close(1000, ""))
+			return errors.Join(c.SendBinary(big[:40<<10]), c.Close(1000, ""))
 		}}))
 		w.br = bufio.NewReader(oneByte{w.Conn})
 		b0, p := w.next()
-		if b0 != fBinary || p != string(big[:100<<10]) {
+		if b0 != fBinary || p != string(big[:40<<10]) {
 			t.Fatalf("%#x with %d bytes", b0, len(p))
 		}
 		w.bye(1000, "")

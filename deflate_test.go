@@ -286,12 +286,14 @@ func stored(p []byte) []byte {
 func oracle(data []byte) (_ []byte, ok bool) {
 	ends := []string{tail, "\x01\x00\xfe\xffx", "\x02\x00\xfd\xffyz"}
 	var all [3][]byte
+	z := flate.NewReader(nil)
 	for i, end := range ends {
 		b := append(slices.Clone(data), end...)
 		b = append(b, "\x01\x00\x00\xff\xff"...)
 		r := bytes.NewReader(b)
 		for {
-			out, err := io.ReadAll(flate.NewReaderDict(r, all[i]))
+			z.(flate.Resetter).Reset(r, all[i])
+			out, err := io.ReadAll(z)
 			all[i] = append(all[i], out...)
 			left := r.Len()
 			if err == nil && left == len(end)+5 { // ended by a last block
@@ -350,6 +352,7 @@ func TestDeflate(t *testing.T) {
 	for v := range 259 { // each length of a match, and each byte
 		lengths = append(lengths, append([]byte{byte(v)}, make([]byte, v)...), slices.Repeat(noise(v), 2))
 	}
+	z := flate.NewReader(nil)
 	for bits := 8; bits <= 15; bits++ {
 		messages := messages
 		if bits == 8 || bits == 15 { // which have nothing to do with the window between
@@ -369,7 +372,8 @@ func TestDeflate(t *testing.T) {
 				if !takeover {
 					sent = nil
 				}
-				got, err := io.ReadAll(flate.NewReaderDict(bytes.NewReader(append(data, tail+"\x01\x00\x00\xff\xff"...)), sent))
+				z.(flate.Resetter).Reset(bytes.NewReader(append(data, tail+"\x01\x00\x00\xff\xff"...)), sent)
+				got, err := io.ReadAll(z)
 				if !bytes.Equal(got, p) || err != nil {
 					t.Fatalf("bits %d, takeover %t, message %d: %d bytes of %d, %v", bits, takeover, i, len(got), len(p), err)
 				}

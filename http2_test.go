@@ -626,7 +626,7 @@ func TestHTTP2End(t *testing.T) {
 			go func() {
 				defer close(returned)
 				c.SetWriteDeadline(time.Now().Add(time.Minute))
-				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				if _, err := c.Write(make([]byte, 6<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Error(err)
 				}
 			}()
@@ -655,7 +655,7 @@ func TestHTTP2End(t *testing.T) {
 	t.Run("T5_WriteTimeout", func(t *testing.T) {
 		r, returned := newRecord(), make(chan struct{})
 		h := ws.Guard((&ws.Upgrader{Limits: ws.Limits{WriteTimeout: 100 * time.Millisecond}}).Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
-			return r.of(ws.Events{OnOpen: func(c *ws.Conn) error { return c.SendBinary(make([]byte, 20<<20)) }}), nil
+			return r.of(ws.Events{OnOpen: func(c *ws.Conn) error { return c.SendBinary(make([]byte, 6<<20)) }}), nil
 		}))
 		rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/" {
@@ -801,7 +801,7 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 				}()
 				<-body.entered
 				c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
-				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				if _, err := c.Write(make([]byte, 6<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Error(err)
 				}
 				if err := tt.end(c); err != nil {
@@ -893,7 +893,7 @@ func TestHTTP2Deadlines(t *testing.T) {
 	<-passed
 	c.SetWriteDeadline(time.Time{})
 	go func() {
-		_, err := c.Write(make([]byte, 20<<20)) // more than the client takes unread
+		_, err := c.Write(make([]byte, 6<<20)) // more than the client takes unread
 		waits <- err
 	}()
 	if _, err := s.ReadByte(); err != nil {

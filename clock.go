@@ -159,7 +159,8 @@ func (w *watchdog) nudge(o *outbox, now time.Duration) bool {
 // Under a callback it only pings.
 func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (time.Duration, error) {
 	interval, timeout := o.limits.PingInterval, o.limits.PingTimeout
-	since := time.Duration(o.state.Load()) - 1
+	state := o.state.Load()
+	since := time.Duration(state) - 1 // if it waits
 	switch {
 	case interval < 0:
 		return never, nil
@@ -171,7 +172,7 @@ func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (
 			w.timed = false
 		}
 		return interval, nil
-	case since < 0:
+	case state <= parsing:
 		return interval, nil
 	case now-since < interval:
 		return interval - (now - since), nil

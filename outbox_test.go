@@ -521,3 +521,19 @@ func TestOutbox_S4_the_close_clock_under_a_flood(t *testing.T) {
 		c.out.end()
 	})
 }
+
+func TestOutbox_K1_an_interval_that_passes_before_the_connection_begins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var o outbox
+		newRawScript(&o, Limits{PingInterval: time.Second})
+		o.watch()
+		<-time.After(5 * time.Second)
+		o.idle()
+		before := o.buffered() + int(o.stats.WireOut)
+		<-time.After(3 * time.Second)
+		if o.buffered()+int(o.stats.WireOut) == before {
+			t.Error("there is no ping")
+		}
+		o.end()
+	})
+}

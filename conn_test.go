@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -24,51 +23,6 @@ import (
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
 )
-
-// bubble runs f in a bubble of synctest. A goroutine that is left at
-// the end fails the test (S5).
-func bubble(t *testing.T, name string, f func(t *testing.T)) {
-	t.Run(name, func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, f)
-	})
-}
-
-// collect reads frames on a goroutine. The channel is closed at the end of the stream.
-func (w *wire) collect() <-chan string {
-	ch := make(chan string, 1<<16)
-	go func() {
-		defer close(ch)
-		for {
-			b0, p := w.next()
-			if b0 == 0 {
-				return
-			}
-			ch <- string([]byte{b0}) + p
-		}
-	}()
-	return ch
-}
-
-func drain(ch <-chan string) (all []string) {
-	for {
-		select {
-		case s, ok := <-ch:
-			if !ok {
-				return all
-			}
-			all = append(all, s)
-		default:
-			return all
-		}
-	}
-}
-
-// pass lets time pass, in a bubble.
-func pass(d time.Duration) { <-time.After(d) }
-
-// noPings is for bubbles, whose time runs fast.
-var noPings = ws.Limits{PingInterval: -1}
 
 func TestSend(t *testing.T) {
 	t.Parallel()
@@ -192,17 +146,6 @@ func TestSend(t *testing.T) {
 	})
 }
 
-// counted counts the writes to a connection.
-type counted struct {
-	net.Conn
-	writes *atomic.Int32
-}
-
-func (c counted) Write(p []byte) (int, error) {
-	c.writes.Add(1)
-	return c.Conn.Write(p)
-}
-
 func TestFlush(t *testing.T) {
 	t.Parallel()
 	open := func(t *testing.T, u *ws.Upgrader, ev ws.Events) (*wire, *atomic.Int32) {
@@ -306,7 +249,7 @@ func TestFlush(t *testing.T) {
 	})
 	t.Run("S2_in_order_of_Send", func(t *testing.T) {
 		t.Parallel()
-		for _, header := range []string{"", "Sec-WebSocket-Extensions: permessage-deflate\r\n"} {
+		for _, header := range []string{"", offersDeflate} {
 			u, r := &ws.Upgrader{}, newRecord()
 			u.Engine.CompressionMode = websocket.CompressionNoContextTakeover
 			w := link{header: header}.open(t, u, r.of(ws.Events{OnMessage: echo}))
@@ -846,8 +789,8 @@ func TestLarge(t *testing.T) {
 	}
 	for name, l := range map[string]link{
 		"tcp": {}, "tls": {tls: true}, "pipe": {pipe: true},
-		"compressed":     {header: "Sec-WebSocket-Extensions: permessage-deflate\r\n"},
-		"compressed_tls": {tls: true, header: "Sec-WebSocket-Extensions: permessage-deflate\r\n"},
+		"compressed":     {header: offersDeflate},
+		"compressed_tls": {tls: true, header: offersDeflate},
 	} {
 		t.Run("S1_of_any_size/"+name, func(t *testing.T) {
 			t.Parallel()
@@ -901,12 +844,6 @@ func TestLarge(t *testing.T) {
 type oneByte struct{ io.Reader }
 
 func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
-
-// race reports whether the race detector, under which pools forget, is on.
-func race() bool {
-	info, _ := debug.ReadBuildInfo()
-	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
 
 // Not parallel: it measures the whole process.
 func TestAllocations(t *testing.T) {

@@ -6,9 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,136 +28,6 @@ import (
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
 )
-
-// dialSide is one end of a connection. It passes on what its callbacks get.
-type dialSide struct {
-	opened chan *ws.Conn
-	got    chan ws.Message
-	fault  chan error
-	closed chan ws.CloseEvent
-}
-
-func newDialSide() *dialSide {
-	return &dialSide{make(chan *ws.Conn, 1), make(chan ws.Message, 100), make(chan error, 2), make(chan ws.CloseEvent, 2)}
-}
-
-func (s *dialSide) events() ws.Events {
-	return ws.Events{
-		OnOpen:    func(c *ws.Conn) error { s.opened <- c; return nil },
-		OnMessage: func(_ *ws.Conn, m ws.Message) error { s.got <- m; return nil },
-		OnClose:   func(_ *ws.Conn, e ws.CloseEvent) { s.closed <- e },
-		OnError:   func(_ *ws.Conn, err error) { s.fault <- err },
-	}
-}
-
-// next returns the next message. It fails if the connection ends before.
-func (s *dialSide) next(t *testing.T) string {
-	t.Helper()
-	select {
-	case m := <-s.got:
-		return m.String()
-	case e := <-s.closed:
-		t.Fatalf("the connection ended: %+v", e)
-		return ""
-	}
-}
-
-// serve is a server of which s is the other end.
-func (s *dialSide) serve(u *ws.Upgrader) http.Handler {
-	return u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return s.events(), nil })
-}
-
-// dialEcho is a server that sends back what comes.
-func dialEcho(u *ws.Upgrader) http.Handler {
-	return u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
-		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }}, nil
-	})
-}
-
-// mustDial dials h in memory.
-func mustDial(t *testing.T, h http.Handler, ev ws.Events, l ws.Limits) *ws.Conn {
-	t.Helper()
-	c, err := ws.Dial(t.Context(), "ws://test/ws", ev, &ws.DialOptions{Handler: h, Limits: l})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// dialRaw is a server that answers the handshake and leaves the connection to f.
-func dialRaw(header string, f func(c net.Conn, r *bufio.Reader)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, brw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(err)
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
-			acceptKey(r), header)
-		f(conn, brw.Reader)
-	})
-}
-
-// acceptKey is the answer to the request's key (RFC 6455, section 4.2.2).
-func acceptKey(r *http.Request) string {
-	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// readMasked reads a frame of the client's (RFC 6455, section 5.2). One that is not masked is an error.
-func readMasked(r io.Reader) (first byte, payload []byte, err error) {
-	var head [2]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, nil, err
-	}
-	if head[1]&0x80 == 0 {
-		return 0, nil, errors.New("the client's frame is not masked")
-	}
-	n := uint64(head[1] & 0x7f)
-	var long [8]byte
-	switch n {
-	case 126:
-		_, err = io.ReadFull(r, long[6:])
-		n = binary.BigEndian.Uint64(long[:])
-	case 127:
-		_, err = io.ReadFull(r, long[:])
-		n = binary.BigEndian.Uint64(long[:])
-	}
-	key := make([]byte, 4)
-	if _, kerr := io.ReadFull(r, key); err != nil || kerr != nil {
-		return 0, nil, errors.Join(err, kerr)
-	}
-	payload = make([]byte, n)
-	_, err = io.ReadFull(r, payload)
-	for i := range payload {
-		payload[i] ^= key[i%4]
-	}
-	return head[0], payload, err
-}
-
-// readCode reads up to the client's Close frame, and returns its code: 1006 if none came.
-func readCode(r io.Reader) websocket.StatusCode {
-	for {
-		first, payload, err := readMasked(r)
-		switch {
-		case err != nil:
-			return websocket.StatusAbnormalClosure
-		case first&0xf != 8:
-		case len(payload) < 2:
-			return websocket.StatusNoStatusRcvd
-		default:
-			return websocket.StatusCode(binary.BigEndian.Uint16(payload))
-		}
-	}
-}
-
-func dialFrame(first byte, payload ...byte) []byte {
-	return append([]byte{first, byte(len(payload))}, payload...)
-}
-
-func dialClose(code websocket.StatusCode, reason string) []byte {
-	return dialFrame(0x88, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...)...)
-}
 
 func TestDialURL(t *testing.T) {
 	t.Parallel()
@@ -549,7 +417,7 @@ func TestDialTransport(t *testing.T) {
 		s := newDialSide()
 		tr := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			return tunnelled{conn}, err
+			return noDeadlines{conn}, err
 		}}
 		c, err := ws.Dial(t.Context(), srv.URL, s.events(), &ws.DialOptions{Engine: websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}}})
 		if err != nil {
@@ -759,13 +627,6 @@ func TestDialProxy(t *testing.T) {
 		<-silent.hang // the connection to the proxy does not leak
 	})
 }
-
-// tunnelled is a connection like those of an SSH tunnel.
-type tunnelled struct{ net.Conn }
-
-func (tunnelled) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
-func (tunnelled) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
-func (tunnelled) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
 
 // It is not parallel: it changes http.DefaultClient.
 func TestDialDefaultClient(t *testing.T) {

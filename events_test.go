@@ -3,18 +3,14 @@
 package ws_test
 
 import (
-	"bufio"
 	"bytes"
-	"compress/flate"
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -25,297 +21,6 @@ import (
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
 )
-
-// The first bytes of frames.
-const (
-	fText, fBinary, fClose, fPing, fPong = 0x81, 0x82, 0x88, 0x89, 0x8a
-
-	patience = 30 * time.Second // after which a test gives up
-)
-
-// frame is a client's frame that begins with b0.
-func frame(b0 byte, p string) []byte {
-	b := header(b0, uint64(len(p)))
-	key := b[len(b)-4:]
-	for i := range len(p) {
-		b = append(b, p[i]^key[i&3])
-	}
-	return b
-}
-
-// header is the beginning of a client's frame of n bytes.
-func header(b0 byte, n uint64) []byte {
-	b := []byte{b0}
-	switch {
-	case n < 126:
-		b = append(b, 0x80|byte(n))
-	case n < 1<<16:
-		b = append(b, 0x80|126, byte(n>>8), byte(n))
-	default:
-		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), n)
-	}
-	return append(b, 0x12, 0x34, 0x56, 0x78)
-}
-
-func closing(code uint16, reason string) string {
-	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
-}
-
-// deflated compresses s as RFC 7692 has it.
-func deflated(s string) string {
-	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, 9)
-	io.WriteString(w, s)
-	w.Flush()
-	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
-}
-
-// wire is a client that knows frames and no rules.
-type wire struct {
-	net.Conn
-	t  testing.TB
-	br *bufio.Reader
-	in *http.Response // the 101
-}
-
-// link is how a wire connects. Its zero value is TCP.
-type link struct {
-	pipe    bool // net.Pipe, as synctest needs it
-	tls     bool
-	header  string
-	tail    []byte // sent in the handshake's packet
-	server  func(net.Conn) net.Conn
-	handler func(http.Handler) http.Handler
-}
-
-func (l link) open(t testing.TB, u *ws.Upgrader, ev ws.Events) *wire {
-	t.Helper()
-	return l.openFunc(t, u, func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ev, nil })
-}
-
-func (l link) openFunc(t testing.TB, u *ws.Upgrader, f ws.Factory) *wire {
-	t.Helper()
-	var h http.Handler = u.Upgrade(f)
-	if l.handler != nil {
-		h = l.handler(h)
-	}
-	if u.OnError == nil {
-		u.OnError = func(*http.Request, error) {}
-	}
-	w := &wire{t: t}
-	switch {
-	case l.pipe:
-		client, server := net.Pipe()
-		if l.server != nil {
-			server = l.server(server)
-		}
-		srv := &http.Server{Handler: h}
-		if overHTTP2 && l.server == nil {
-			srv.Handler = ws.Guard(h)
-			f := &front{scheme: "http", rt: pipeHTTP2(t, srv)}
-			go f.serve(server)
-		} else {
-			serveOne(srv, server)
-		}
-		w.Conn = client
-	default:
-		ts := httptest.NewUnstartedServer(h)
-		if l.server != nil {
-			ts.Listener = wrapped{ts.Listener, l.server}
-		}
-		var err error
-		if overHTTP2 && l.server == nil {
-			ts.Config.Handler = ws.Guard(h)
-			w.Conn, err = net.Dial("tcp", startHTTP2(t, ts))
-		} else if l.tls {
-			ts.StartTLS()
-			cfg := ts.Client().Transport.(*http.Transport).TLSClientConfig
-			w.Conn, err = tls.Dial("tcp", ts.Listener.Addr().String(), cfg)
-		} else {
-			ts.Start()
-			w.Conn, err = net.Dial("tcp", ts.Listener.Addr().String())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(ts.Close)
-		w.SetDeadline(time.Now().Add(patience))
-	}
-	t.Cleanup(func() { w.Close() })
-	go w.Write(append([]byte("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+l.header+"\r\n"), l.tail...))
-	w.br = bufio.NewReader(w.Conn)
-	var err error
-	if w.in, err = http.ReadResponse(w.br, nil); err != nil {
-		t.Fatal(err)
-	}
-	if w.in.StatusCode != 101 {
-		body, _ := io.ReadAll(w.in.Body)
-		t.Fatalf("status %d: %s", w.in.StatusCode, body)
-	}
-	return w
-}
-
-// serveOne serves c.
-func serveOne(srv *http.Server, c net.Conn) {
-	one := make(oneConn, 1)
-	one <- c
-	close(one)
-	go srv.Serve(one)
-}
-
-// oneConn is a listener of the connections in the channel.
-type oneConn chan net.Conn
-
-func (l oneConn) Accept() (net.Conn, error) {
-	if c, ok := <-l; ok {
-		return c, nil
-	}
-	return nil, io.EOF
-}
-func (l oneConn) Close() error   { return nil }
-func (l oneConn) Addr() net.Addr { return &net.UnixAddr{} }
-
-type wrapped struct {
-	net.Listener
-	wrap func(net.Conn) net.Conn
-}
-
-func (l wrapped) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		c = l.wrap(c)
-	}
-	return c, err
-}
-
-func (w *wire) send(b0 byte, p string) { w.t.Helper(); w.write(frame(b0, p)) }
-
-func (w *wire) write(b []byte) {
-	w.t.Helper()
-	if _, err := w.Write(b); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// next reads a frame. At the end of the stream it returns 0.
-func (w *wire) next() (b0 byte, payload string) {
-	w.t.Helper()
-	var h [10]byte
-	if _, err := io.ReadFull(w.br, h[:2]); err != nil {
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
-			w.t.Fatal("nothing came")
-		}
-		return 0, ""
-	}
-	n := uint64(h[1])
-	switch n {
-	case 126:
-		io.ReadFull(w.br, h[2:4])
-		n = uint64(binary.BigEndian.Uint16(h[2:]))
-	case 127:
-		io.ReadFull(w.br, h[2:10])
-		n = binary.BigEndian.Uint64(h[2:])
-	}
-	if n > 1<<30 {
-		w.t.Fatalf("a frame of %d bytes (masked?)", n)
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(w.br, b); err != nil {
-		w.t.Fatalf("a frame of %d bytes: %v", n, err)
-	}
-	return h[0], string(b)
-}
-
-func (w *wire) expect(b0 byte, p string) {
-	w.t.Helper()
-	if b, got := w.next(); b != b0 || got != p {
-		w.t.Fatalf("got frame %#x %.80q, want %#x %.80q", b, got, b0, p)
-	}
-}
-
-// bye is the end of a clean close that the server began.
-func (w *wire) bye(code uint16, reason string) {
-	w.t.Helper()
-	w.expect(fClose, closing(code, reason))
-	w.send(fClose, closing(code, ""))
-	w.expect(0, "")
-}
-
-// record keeps a connection's callbacks. It has no lock: a connection's
-// callbacks run one at a time (C2), and the race detector watches.
-type record struct {
-	log  []string
-	err  error // of OnError
-	end  ws.CloseEvent
-	conn *ws.Conn
-	done chan struct{} // closed by OnClose
-}
-
-func newRecord() *record { return &record{done: make(chan struct{})} }
-
-func (r *record) of(ev ws.Events) ws.Events {
-	return ws.Events{
-		OnOpen: func(c *ws.Conn) error {
-			r.conn = c
-			r.log = append(r.log, "open")
-			if ev.OnOpen == nil {
-				return nil
-			}
-			return ev.OnOpen(c)
-		},
-		OnMessage: func(c *ws.Conn, m ws.Message) error {
-			r.log = append(r.log, fmt.Sprintf("message %.20s", m))
-			if ev.OnMessage == nil {
-				return nil
-			}
-			return ev.OnMessage(c, m)
-		},
-		OnError: func(c *ws.Conn, err error) {
-			r.err = err
-			r.log = append(r.log, "error")
-			if ev.OnError != nil {
-				ev.OnError(c, err)
-			}
-		},
-		OnClose: func(c *ws.Conn, e ws.CloseEvent) {
-			defer close(r.done)
-			r.end = e
-			r.log = append(r.log, "close")
-			if ev.OnClose != nil {
-				ev.OnClose(c, e)
-			}
-		},
-	}
-}
-
-// wait waits until the connection, u's only one, has ended and left.
-func (r *record) wait(t testing.TB, u *ws.Upgrader) {
-	t.Helper()
-	receive(t, r.done)
-	if err := u.Shutdown(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (r *record) want(t testing.TB, log ...string) {
-	t.Helper()
-	if !slices.Equal(r.log, log) {
-		t.Errorf("callbacks %q, want %q (%v)", r.log, log, r.err)
-	}
-}
-
-func receive[T any](t testing.TB, ch <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-ch:
-	case <-time.After(patience):
-		t.Fatal("nothing came on the channel")
-	}
-	return v
-}
-
-func echo(c *ws.Conn, m ws.Message) error { return c.Send(m) }
 
 func TestCallbacks(t *testing.T) {
 	t.Parallel()
@@ -542,7 +247,6 @@ func TestFaults(t *testing.T) {
 	const kib = 1 << 10
 	bad := "\xc3\x28"
 	limits := ws.Limits{ReadLimit: 200 * kib}
-	deflate := "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 	tests := []struct {
 		name   string
 		bytes  []byte
@@ -552,7 +256,7 @@ func TestFaults(t *testing.T) {
 		{"RSV1", frame(0xc1, "x"), 1002, ""},
 		{"RSV2", frame(0xa1, "x"), 1002, ""},
 		{"RSV3", frame(0x91, "x"), 1002, ""},
-		{"RSV1_of_a_ping_with_compression", frame(0xc9, "x"), 1002, deflate},
+		{"RSV1_of_a_ping_with_compression", frame(0xc9, "x"), 1002, offersDeflate},
 		{"opcode_3", frame(0x83, "x"), 1002, ""},
 		{"opcode_11", frame(0x8b, "x"), 1002, ""},
 		{"fragmented_ping", frame(0x09, "x"), 1002, ""},
@@ -584,13 +288,13 @@ func TestFaults(t *testing.T) {
 		{"C7_rune_cut_by_the_last_fragment", append(frame(0x01, "x"), frame(0x80, "\xe2\x82")...), 1007, ""},
 		{"C7_rune_cut_by_an_empty_last_fragment", append(frame(0x01, "x\xe2\x82"), frame(0x80, "")...), 1007, ""},
 		{"C7_inside_a_large_frame", append(header(fText, 150*kib), slices.Repeat([]byte{0xff}, 5000)...), 1007, ""},
-		{"C7_compressed", frame(0xc1, deflated(strings.Repeat(bad, 100))), 1007, deflate},
+		{"C7_compressed", frame(0xc1, deflated(strings.Repeat(bad, 100))), 1007, offersDeflate},
 
 		{"ReadLimit_at_the_header", header(fBinary, 200*kib+1), 1009, ""},
 		{"ReadLimit_at_the_header_of_a_text", header(fText, 1<<40), 1009, ""},
 		{"ReadLimit_in_fragments", append(frame(0x02, strings.Repeat("x", 100*kib)), frame(0x00, strings.Repeat("x", 100*kib+1))...), 1009, ""},
-		{"ReadLimit_compressed", frame(0xc2, deflated(strings.Repeat("x", 200*kib+1))), 1009, deflate},
-		{"ReadLimit_of_a_frame_with_compression", header(fBinary, 200*kib+1), 1009, deflate},
+		{"ReadLimit_compressed", frame(0xc2, deflated(strings.Repeat("x", 200*kib+1))), 1009, offersDeflate},
+		{"ReadLimit_of_a_frame_with_compression", header(fBinary, 200*kib+1), 1009, offersDeflate},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -663,7 +367,6 @@ func TestGoodFrames(t *testing.T) {
 	t.Parallel()
 	const euro = "\u20ac"
 	big := strings.Repeat("0123456789abcdef", 200<<10/16) // beyond wholeFrame
-	deflate := "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 	for _, tt := range []struct {
 		name, header string
 		bytes        []byte
@@ -679,8 +382,8 @@ func TestGoodFrames(t *testing.T) {
 		{"65537", "", frame(fText, big[:65537]), fText, big[:65537]},
 		{"of_ReadLimit", "", frame(fBinary, big), fBinary, big},
 		{"of_ReadLimit_in_fragments", "", slices.Concat(frame(0x02, big[:70000]), frame(0x00, big[70000:70001]), frame(0x80, big[70001:])), fBinary, big},
-		{"of_ReadLimit_compressed", deflate, frame(0xc2, deflated(big)), fBinary, big},
-		{"fragments_compressed", deflate, append(frame(0x41, deflated(big)[:20]), frame(0x80, deflated(big)[20:])...), fText, big},
+		{"of_ReadLimit_compressed", offersDeflate, frame(0xc2, deflated(big)), fBinary, big},
+		{"fragments_compressed", offersDeflate, append(frame(0x41, deflated(big)[:20]), frame(0x80, deflated(big)[20:])...), fText, big},
 		{"C7_rune_across_fragments", "", slices.Concat(frame(0x01, euro[:1]), frame(fPing, ""), frame(0x00, euro[1:2]), frame(0x00, ""), frame(0x80, euro[2:])), fText, euro},
 		{"binary_not_UTF-8", "", frame(fBinary, "\xff\xfe"), fBinary, "\xff\xfe"},
 		{"pong_unasked", "", append(frame(fPong, "x"), frame(fText, "y")...), fText, "y"},
@@ -749,7 +452,7 @@ func TestCloseEvent(t *testing.T) {
 			t.Parallel()
 			u, r := &ws.Upgrader{}, newRecord()
 			u.Engine.CompressionMode = websocket.CompressionContextTakeover
-			w := link{header: "Sec-WebSocket-Extensions: permessage-deflate\r\n"}.open(t, u, r.of(ws.Events{}))
+			w := link{header: offersDeflate}.open(t, u, r.of(ws.Events{}))
 			w.write(b)
 			w.Close()
 			r.wait(t, u)

@@ -101,7 +101,7 @@ func TestGroup(t *testing.T) {
 			if compress {
 				u.Engine.CompressionMode = websocket.CompressionContextTakeover
 				u.Engine.CompressionThreshold = 1
-				l.header = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+				l.header = offersDeflate
 			}
 			var g ws.Group
 			add := ws.Events{OnOpen: func(c *ws.Conn) error { g.Add(c); return nil }}

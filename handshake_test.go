@@ -256,7 +256,7 @@ func TestRejectWithClose(t *testing.T) {
 				}
 				frame := make([]byte, 4+len(tt.reason))
 				io.ReadFull(a.rest, frame)
-				if want := fmt.Sprintf("\x88%c%c%c%s", 2+len(tt.reason), tt.code>>8, tt.code&255, tt.reason); !slices.Equal(frame, closeFrame(tt.code, tt.reason)) {
+				if want := dialClose(websocket.StatusCode(tt.code), tt.reason); !slices.Equal(frame, want) {
 					t.Errorf("after the 101 came %q, not %q", frame, want)
 				}
 				for range s.Conns() {
@@ -279,10 +279,6 @@ func TestRejectWithClose(t *testing.T) {
 			}
 		})
 	}
-}
-
-func closeFrame(code int, reason string) []byte {
-	return append([]byte{0x88, byte(2 + len(reason)), byte(code >> 8), byte(code)}, reason...)
 }
 
 // failsLate is a writer whose Hijack fails after the one below has worked.

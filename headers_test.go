@@ -17,7 +17,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -30,62 +29,9 @@ import (
 	"github.com/seed412db446/ws"
 )
 
-// expect says that the line below the call does what is to be reported.
-func (s *site) expect(errs ...ws.HeaderError) {
-	pcs := make([]uintptr, 1)
-	runtime.Callers(2, pcs)
-	f, _ := runtime.CallersFrames(pcs).Next()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range errs {
-		e.Func, e.File, e.Line = f.Function, f.File, f.Line+1
-		s.places = append(s.places, e)
-	}
-}
-
-// expectUnknown is expect for what nobody can be blamed for.
-func (s *site) expectUnknown(errs ...ws.HeaderError) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.places = append(s.places, errs...)
-}
-
-// inWords is all that is exported of e.
-func inWords(e *ws.HeaderError) string {
-	return fmt.Sprint(e.Op, " ", e.Key, " ", e.Status, " ", e.Func, " ", e.File, ":", e.Line)
-}
-
-// compare compares the reports with what was expected.
-func (s *site) compare(t testing.TB, expected bool) {
-	t.Helper()
-	var got, want []string
-	for _, err := range s.errors() {
-		if e, ok := err.(*ws.HeaderError); ok {
-			got = append(got, inWords(e))
-		} else {
-			got = append(got, err.Error())
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.places {
-		if expected {
-			want = append(want, inWords(&e))
-		}
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("reports:\n%s\nand not:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
 type handlerFunc = func(w http.ResponseWriter, r *http.Request)
 
 // The writers of middlewares.
-
-// hider hides all but a ResponseWriter's own methods.
-type hider struct{ http.ResponseWriter }
 
 // unwraps has nothing but Unwrap.
 type unwraps struct{ http.ResponseWriter }
@@ -127,19 +73,6 @@ func (g *ginWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, errors.New("written already")
 	}
 	return g.swallower.Hijack()
-}
-
-// hooked calls before in WriteHeader, as session middlewares do.
-type hooked struct {
-	http.ResponseWriter
-	before func(h http.Header, status int)
-}
-
-func (h hooked) Unwrap() http.ResponseWriter { return h.ResponseWriter }
-
-func (h hooked) WriteHeader(status int) {
-	h.before(h.Header(), status)
-	h.ResponseWriter.WriteHeader(status)
 }
 
 // ownMap has a header map of its own, which it copies to the one below in WriteHeader.
@@ -558,7 +491,7 @@ func TestGuardTimeout(t *testing.T) {
 		client, server := net.Pipe()
 		srv := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
 		t.Cleanup(func() { srv.Close() })
-		go srv.Serve(&pipeListener{conn: server, closed: make(chan struct{})})
+		serveOne(srv, server)
 		return client
 	}
 	for _, detach := range []bool{false, true} {
@@ -616,24 +549,6 @@ func TestGuardTimeout(t *testing.T) {
 		})
 	})
 }
-
-// pipeListener is a listener of one connection.
-type pipeListener struct {
-	conn   net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) Accept() (conn net.Conn, err error) {
-	if conn, l.conn = l.conn, nil; conn == nil {
-		<-l.closed
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func TestGuardRefusals(t *testing.T) {
 	for _, tt := range []struct {
@@ -927,15 +842,6 @@ func TestGuardFactory(t *testing.T) {
 		a.echoes(t)
 	})
 }
-
-// pooled is a writer that its middleware uses again.
-type pooledWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (p *pooledWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
-func (p *pooledWriter) WriteHeader(n int)           { p.status = n; p.ResponseWriter.WriteHeader(n) }
 
 // Run it with -race.
 func TestGuardPools(t *testing.T) {

@@ -6,9 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -31,10 +28,6 @@ import (
 	"github.com/seed412db446/ws"
 	_ "github.com/seed412db446/ws/http2"
 )
-
-// overHTTP2 makes the servers of the contract tests speak HTTP/2 alone. What stands in front of them makes
-// streams of handshakes, so that the tests are the same.
-var overHTTP2 = os.Getenv("WS_TEST_HTTP2") != ""
 
 // What runs over HTTP/2, and what of it is not to: requests that only HTTP/1.1 can carry, allocations and
 // sockets, what HTTP/2 answers otherwise (a 2xx that is no upgrade, no Connection header), tests that await the
@@ -66,117 +59,6 @@ func TestHTTP2(t *testing.T) {
 	if n := strings.Count(string(out), "--- PASS"); err != nil || n < 900 {
 		t.Errorf("%d passed: %v:\n%s", n, err, out)
 	}
-}
-
-// front listens for handshakes over HTTP/1.1, makes them streams of one HTTP/2 connection to srv, and back.
-type front struct {
-	net.Listener
-	scheme string
-	rt     http.RoundTripper
-}
-
-// startHTTP2 starts srv with HTTP/2 and returns the address of what stands in front of it.
-func startHTTP2(t testing.TB, srv *httptest.Server) string {
-	t.Helper()
-	srv.EnableHTTP2 = true
-	srv.StartTLS()
-	f := &front{scheme: "https", rt: dialHTTP2(t, srv)}
-	var err error
-	if f.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	go func() {
-		for {
-			c, err := f.Accept()
-			if err != nil {
-				return
-			}
-			go f.serve(c)
-		}
-	}()
-	return f.Addr().String()
-}
-
-// dialHTTP2 returns one connection to srv, for URLs of the host x. net/http's Transport sends no ":protocol"; what it makes of a
-// connection does.
-func dialHTTP2(t testing.TB, srv *httptest.Server) http.RoundTripper {
-	t.Helper()
-	tr := srv.Client().Transport.(*http.Transport).Clone()
-	tr.ForceAttemptHTTP2 = true
-	tr.CloseIdleConnections() // sets TLSNextProto
-	cfg := tr.TLSClientConfig.Clone()
-	cfg.NextProtos = []string{"h2"}
-	c, err := tls.Dial("tcp", srv.Listener.Addr().String(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return tr.TLSNextProto["h2"]("x:443", c)
-}
-
-// pipeHTTP2 is dialHTTP2 in memory, as synctest needs it, and without TLS.
-func pipeHTTP2(t testing.TB, srv *http.Server) http.RoundTripper {
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	client, server := net.Pipe()
-	srv.Protocols = &protocols
-	serveOne(srv, server)
-	t.Cleanup(func() { client.Close() })
-	tr := &http.Transport{Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4 << 10}}
-	tr.CloseIdleConnections() // sets TLSNextProto
-	return tr.TLSNextProto["unencrypted_http2"]("x:443", tls.Client(unencrypted{client}, &tls.Config{ServerName: "x"}))
-}
-
-// unencrypted is how net/http is told that a connection is not to have TLS.
-type unencrypted struct{ net.Conn }
-
-func (u unencrypted) UnencryptedNetConn() net.Conn { return u.Conn }
-
-func (f *front) serve(c net.Conn) {
-	defer c.Close()
-	br := bufio.NewReader(c)
-	for {
-		r, err := http.ReadRequest(br)
-		if err != nil {
-			return
-		}
-		r.URL.Scheme, r.URL.Host, r.RequestURI = f.scheme, "x:443", ""
-		key := r.Header.Get("Sec-Websocket-Key")
-		if key != "" {
-			r.Method, r.ContentLength = http.MethodConnect, -1
-			r.Header[":protocol"] = []string{"websocket"}
-			for _, k := range []string{"Upgrade", "Connection", "Sec-Websocket-Key"} {
-				delete(r.Header, k)
-			}
-			body, w := io.Pipe()
-			r.Body = body
-			go func() {
-				_, err := br.WriteTo(w)
-				w.CloseWithError(err)
-			}()
-		}
-		res, err := f.rt.RoundTrip(r)
-		if err != nil {
-			return
-		}
-		if key != "" && res.StatusCode == 200 {
-			fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n", acceptOf(key))
-			res.Header.Write(c)
-			io.WriteString(c, "\r\n")
-			io.Copy(c, res.Body)
-			return
-		}
-		res.ProtoMajor, res.ProtoMinor = 1, 1
-		if res.Write(c); key != "" {
-			return
-		}
-	}
-}
-
-func acceptOf(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // panics fails the test when net/http logs one.

@@ -38,15 +38,6 @@ func TestReceiving(t *testing.T) {
 	testFinalBlocks(t)
 }
 
-// split makes frames of at most n bytes of a message.
-func split(b0 byte, p string, n int) (b []byte) {
-	b0 &^= 0x80
-	for ; len(p) > n; p, b0 = p[n:], 0 {
-		b = append(b, frame(b0, p[:n])...)
-	}
-	return append(b, frame(b0|0x80, p)...)
-}
-
 func testAllocations(t *testing.T, size int, form string, reuse bool) {
 	l, u := link{}, &ws.Upgrader{Limits: ws.Limits{ReuseData: reuse, PingInterval: -1}}
 	payload, b0 := string(noise(size)), byte(fBinary)

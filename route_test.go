@@ -147,38 +147,6 @@ func TestRouteServeMux(t *testing.T) {
 	}
 }
 
-// routeSide is one end of a route's connection, which receives In.
-type routeSide[In, Out any] struct {
-	*dialSide
-	opened chan *ws.RouteConn[Out]
-	got    chan In
-}
-
-func newRouteSide[In, Out any]() routeSide[In, Out] {
-	return routeSide[In, Out]{newDialSide(), make(chan *ws.RouteConn[Out], 1), make(chan In, 100)}
-}
-
-func (s routeSide[In, Out]) events() ws.RouteEvents[In, Out] {
-	return ws.RouteEvents[In, Out]{
-		OnOpen:    func(c *ws.RouteConn[Out]) error { s.opened <- c; return nil },
-		OnMessage: func(_ *ws.RouteConn[Out], v In) error { s.got <- v; return nil },
-		OnClose:   func(_ *ws.RouteConn[Out], e ws.CloseEvent) { s.closed <- e },
-		OnError:   func(_ *ws.RouteConn[Out], err error) { s.fault <- err },
-	}
-}
-
-// routePair connects two ends of rt in memory.
-func routePair[In, Out any](t *testing.T, rt ws.Route[In, Out], server ws.RouteEvents[In, Out], client ws.RouteEvents[Out, In]) *ws.RouteConn[In] {
-	t.Helper()
-	h := (&ws.Upgrader{OnError: func(_ *http.Request, err error) { t.Error(err) }}).Upgrade(
-		rt.Factory(func(http.ResponseWriter, *http.Request) (ws.RouteEvents[In, Out], error) { return server, nil }))
-	c, err := rt.Dial(t.Context(), "ws://test", client, &ws.DialOptions{Handler: h})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestRouteValues(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -6,12 +6,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -26,27 +23,6 @@ import (
 	"github.com/coder/websocket"
 	"github.com/seed412db446/ws"
 )
-
-const offersDeflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
-
-// noise is n bytes that don't compress.
-func noise(n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
-
-// compressing is an Upgrader that compresses every message.
-func compressing(mode websocket.CompressionMode, l ws.Limits) *ws.Upgrader {
-	u := &ws.Upgrader{Limits: l}
-	u.Engine.CompressionMode, u.Engine.CompressionThreshold = mode, 1
-	return u
-}
-
-var takeovers = map[string]websocket.CompressionMode{
-	"takeover":    websocket.CompressionContextTakeover,
-	"no_takeover": websocket.CompressionNoContextTakeover,
-}
 
 func TestSending(t *testing.T) {
 	t.Parallel()
@@ -523,29 +499,13 @@ func answer(t *testing.T, c net.Conn) {
 		t.Error(err)
 		return
 	}
-	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-		base64.StdEncoding.EncodeToString(sum[:]))
+	fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", acceptKey(r))
 }
-
-// noDeadlines is a connection through an SSH tunnel, say.
-type noDeadlines struct{ net.Conn }
-
-func (noDeadlines) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
-func (noDeadlines) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
-func (noDeadlines) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
 // uncomparable is a connection whose values can't be compared.
 type uncomparable struct {
 	net.Conn
 	_ []byte
-}
-
-type uncomparables struct{ net.Listener }
-
-func (l uncomparables) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	return uncomparable{Conn: c}, err
 }
 
 // testOddConns: connections that servers are given by listeners of their own.
@@ -562,7 +522,7 @@ func testOddConns(t *testing.T) {
 			return r.of(ws.Events{OnMessage: echo}), nil
 		})}
 		t.Cleanup(func() { srv.Close() })
-		go srv.Serve(uncomparables{l})
+		go srv.Serve(wrapped{l, func(c net.Conn) net.Conn { return uncomparable{Conn: c} }})
 		s := newDialSide()
 		c, err := ws.Dial(t.Context(), "ws://"+l.Addr().String(), s.events(), nil)
 		if err != nil {

@@ -4,214 +4,17 @@ package ws_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/seed412db446/ws"
-)
-
-// The key and the answer to it are those of RFC 6455, section 1.3.
-const (
-	shakeKey    = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-	shakeAccept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-)
-
-// reply is what a server sent in answer to a raw request. Its StatusCode is 0 if
-// that was nothing.
-type reply struct {
-	*http.Response
-	head  string // as it came
-	hints string // the heads of 1xx answers before it
-	body  string // unless it is a 101
-	rest  *bufio.Reader
-	conn  net.Conn
-}
-
-// shake sends a handshake to addr and reads the answer. An edit that is a
-// request line replaces it; "Name: value" replaces the header or adds it,
-// "+Name: value" adds another, "-Name" removes it.
-func shake(t testing.TB, addr string, edits ...string) *reply {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return shakeOn(t, conn, edits...)
-}
-
-func shakeOn(t testing.TB, conn net.Conn, edits ...string) *reply {
-	t.Helper()
-	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second)) // who hangs fails
-	lines := []string{"GET /ws HTTP/1.1", "Host: example.com", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", shakeKey}
-	for _, e := range edits {
-		name, _, header := strings.Cut(e, ":")
-		name = strings.TrimPrefix(name, "-")
-		at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, name+":") })
-		switch {
-		case strings.Contains(e, " HTTP/1."):
-			lines[0] = e
-		case e[0] == '+' || at < 0 && header:
-			lines = append(lines, strings.TrimPrefix(e, "+"))
-		case header:
-			lines[at] = e
-		case at > 0:
-			lines = slices.Delete(lines, at, at+1)
-		}
-	}
-	go io.WriteString(conn, strings.Join(lines, "\r\n")+"\r\n\r\n")
-	a := &reply{conn: conn, rest: bufio.NewReader(conn)}
-	for {
-		a.head = ""
-		for !strings.HasSuffix(a.head, "\r\n\r\n") {
-			line, err := a.rest.ReadString('\n')
-			if a.head += line; err != nil {
-				if errors.Is(err, context.DeadlineExceeded) || err.Error() != "EOF" && !strings.Contains(err.Error(), "reset") {
-					t.Errorf("no answer: %v", err)
-				}
-				a.Response = &http.Response{Status: "no answer"}
-				return a
-			}
-		}
-		if !strings.HasPrefix(a.head, "HTTP/1.1 103 ") {
-			break
-		}
-		a.hints += a.head
-	}
-	var err error
-	if a.Response, err = http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(a.head), a.rest)), nil); err != nil {
-		t.Fatalf("%v in %q", err, a.head)
-	}
-	if a.StatusCode != http.StatusSwitchingProtocols {
-		body, err := io.ReadAll(a.Body)
-		if err != nil {
-			t.Errorf("body: %v", err)
-		}
-		a.body = string(body)
-	}
-	return a
-}
-
-// echoes proves that a 101 led to a WebSocket, and closes it.
-func (a *reply) echoes(t testing.TB) {
-	t.Helper()
-	if a.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("the handshake was answered with %s: %q", a.Status, a.body)
-	}
-	const masked = "\x82\x00\x00\x00\x00" // two bytes, with a mask that changes nothing
-	go io.WriteString(a.conn, "\x81"+masked+"hi\x88"+masked+"\x03\xe8")
-	if got, err := io.ReadAll(a.rest); string(got) != "\x81\x02hi\x88\x02\x03\xe8" {
-		t.Errorf("after the 101 came %q, %v", got, err)
-	}
-	a.conn.Close()
-}
-
-// wants checks headers: "Name: value" must be there once, "-Name" not at all.
-func (a *reply) wants(t testing.TB, headers ...string) {
-	t.Helper()
-	for _, h := range headers {
-		name, value, set := strings.Cut(h, ": ")
-		got := a.Header.Values(strings.TrimPrefix(name, "-"))
-		switch {
-		case !set && len(got) > 0:
-			t.Errorf("header %s has come: %q", name[1:], got)
-		case set && (name == "Set-Cookie" && !slices.Contains(got, value) || name != "Set-Cookie" && !slices.Equal(got, []string{value})):
-			t.Errorf("header %s is %q, not %q", name, got, value)
-		}
-	}
-}
-
-// site is a server with one endpoint, /ws, of an Upgrader whose reports it keeps.
-type site struct {
-	*ws.Upgrader
-	addr     string
-	returned chan struct{} // gets one for each request whose handler has returned
-
-	mu     sync.Mutex // protects the following
-	errs   []error
-	places []ws.HeaderError
-}
-
-// newSite serves what build makes of the site. With guarded Guard is the
-// outermost handler.
-func newSite(t testing.TB, guarded bool, u *ws.Upgrader, build func(s *site) http.Handler) *site {
-	s := &site{Upgrader: u, returned: make(chan struct{}, 1000)}
-	if u.OnError == nil {
-		u.OnError = func(r *http.Request, err error) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if r.URL.Path != "/ws" {
-				err = fmt.Errorf("for %s: %w", r.URL, err)
-			}
-			s.errs = append(s.errs, err)
-		}
-	}
-	h := build(s)
-	if guarded {
-		h = ws.Guard(h)
-	}
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { s.returned <- struct{}{} }()
-		h.ServeHTTP(w, r)
-	}))
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	t.Cleanup(func() { srv.Config.Close() }) // which waits for nobody
-	if guarded && overHTTP2 {
-		s.addr = startHTTP2(t, srv)
-		return s
-	}
-	srv.Start()
-	s.addr = srv.Listener.Addr().String()
-	return s
-}
-
-func (s *site) errors() []error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.errs)
-}
-
-func echoFactory(http.ResponseWriter, *http.Request) (ws.Events, error) { return echoEvents(), nil }
-
-func echoEvents() ws.Events {
-	return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }}
-}
-
-func withAndWithoutGuard(t *testing.T, name string, f func(t *testing.T, guarded bool)) {
-	t.Run(name, func(t *testing.T) {
-		for _, guarded := range []bool{true, false} {
-			t.Run(map[bool]string{true: "Guard", false: "bare"}[guarded], func(t *testing.T) {
-				t.Parallel()
-				f(t, guarded)
-			})
-		}
-	})
-}
-
-var (
-	plainGET   = []string{"-Upgrade", "-Connection", "-Sec-WebSocket-Version", "-Sec-WebSocket-Key"}
-	asks426    = []string{"Connection: Upgrade", "Upgrade: websocket"}
-	switches   = []string{"Connection: Upgrade", "Upgrade: websocket", shakeAccept, "-Content-Length"}
-	handshakes = []string{"Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Sec-Websocket-Version"}
-)
-
-const (
-	internal  = "Internal Server Error\n"
-	subproto  = "Sec-WebSocket-Protocol"
-	twoOffers = "Sec-WebSocket-Protocol: chat.v1, chat.v2"
 )
 
 func TestHandshake(t *testing.T) {
@@ -497,13 +300,6 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// fails is a writer whose Hijack does.
-type fails struct{ http.ResponseWriter }
-
-func (f fails) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return nil, nil, errors.New("the hijack is a secret failure")
-}
-
 // mute is a writer that hijacks a connection on which nothing can be written.
 type mute struct{ http.ResponseWriter }
 
@@ -686,34 +482,6 @@ func TestHandshakeShutdown(t *testing.T) {
 		}
 	})
 }
-
-// captureLog makes slog.Default write to a buffer for the rest of the test,
-// which must not run in parallel.
-func captureLog(t *testing.T) func() string {
-	var mu sync.Mutex
-	var b bytes.Buffer
-	logger, out, flags := slog.Default(), log.Writer(), log.Flags()
-	t.Cleanup(func() {
-		slog.SetDefault(logger)
-		log.SetOutput(out)
-		log.SetFlags(flags)
-	})
-	slog.SetDefault(slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return b.Write(p)
-	}), nil)))
-	return func() string {
-		mu.Lock()
-		defer mu.Unlock()
-		defer b.Reset()
-		return b.String()
-	}
-}
-
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // It sets slog's default: not parallel.
 func TestHandshakeLog(t *testing.T) {

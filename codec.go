@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// codec is what a Conn needs where it frames and compresses by itself.
+// codec is what a Conn needs on platforms where this package makes the frames.
 type codec struct {
-	asked     atomic.Pointer[factoryWriter] // whose header somebody may have: it must be looked at in the end
+	asked     atomic.Pointer[factoryWriter] // somebody may have its header, which must be looked at in the end
 	onPing    func(context.Context, []byte) bool
 	onPong    func(context.Context, []byte)
 	pieces    func() ([]byte, error) // payload, for the decompressor
 	deflate   *compressor            // nil: nothing is compressed
-	threshold int                    // from which length on
+	threshold int                    // how long a message must be to be compressed
 
 	deflateMu sync.Mutex // held from a message's compression until it is queued, with context takeover
 }
 
-// attach gives c the connection that a handshake led to. body is read in its place, unless
-// it is nil; early has come already; client is whether we are.
+// attach gives c the connection that the handshake led to. If body is not nil it is read in place of
+// the socket. early is what has come already. client says whether we are the client.
 func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bool) {
 	c.out.init(sock, client, &c.limits, c.cancel)
 	c.in.client = client
@@ -37,8 +37,8 @@ func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bo
 	}
 }
 
-// useExtension sets c up for permessage-deflate as it was agreed on; nil: not at all.
-// Messages of threshold bytes are compressed; 0: as websocket.AcceptOptions says.
+// useExtension sets c up for permessage-deflate as it was agreed on; nil: without. Messages
+// of threshold bytes and more are compressed; 0: the default of websocket.AcceptOptions.
 func (c *Conn) useExtension(x *extension, threshold int) {
 	if x == nil {
 		return
@@ -121,7 +121,7 @@ func (c *Conn) share(s *shared) error {
 	return c.out.send(one[:], tryRoom)
 }
 
-// frames returns the frames for c and its like.
+// frames returns the frames for c, and for all members with the same agreement.
 func (s *shared) frames(c *Conn) outgoing {
 	var a agreement
 	if c.deflate != nil {

@@ -21,16 +21,16 @@ type handshake struct {
 	w           http.ResponseWriter
 	r           *http.Request
 	guard       *guardWriter        // nil without Guard
-	chain       http.Header         // w's
+	chain       http.Header         // the header of w
 	bottom      http.ResponseWriter // the one below Guard, or else w
-	below       http.Header         // bottom's, with Guard
-	before      headerList          // what below was, if the chain's goroutine is not Guard's
+	below       http.Header         // the header of bottom, with Guard
+	before      headerList          // a copy of below, if this is not Guard's goroutine
 	extra       http.Header         // of a refusal
 	accept      []string            // Sec-WebSocket-Accept
 	subprotocol string
 	extension   *extension
-	changes     headerList      // the Factory's
-	rejected    *HandshakeError // that is told by a Close frame
+	changes     headerList      // made by the Factory
+	rejected    *HandshakeError // a refusal that a Close frame is to tell
 	ev          Events
 	fw          *factoryWriter
 	conn        net.Conn

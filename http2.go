@@ -30,7 +30,7 @@ func isHTTP2Handshake(r *http.Request) bool {
 
 // serveHTTP2 is Guard for a handshake over HTTP/2. It returns when the stream may end: net/http takes no write after that.
 func serveHTTP2(w http.ResponseWriter, next http.Handler, r *http.Request) {
-	// As over HTTP/1.1 it ends with the handler, and only until the upgrade with the client.
+	// As over HTTP/1.1 it ends with the handler, and with the client only before the upgrade.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	sw := &http2Writer{w: w, r: r, header: w.Header().Clone(), stay: context.AfterFunc(r.Context(), cancel)}
 	defer sw.end()
@@ -54,8 +54,8 @@ func upgradeRequest(r *http.Request, ctx context.Context) *http.Request {
 type http2Writer struct {
 	w      http.ResponseWriter
 	r      *http.Request // as it came
-	stay   func() bool   // from here on the request does not end with the stream
-	header http.Header   // what handlers see: w's is touched at the answer alone
+	stay   func() bool   // makes the request outlive the stream
+	header http.Header   // what handlers see; that of w is touched only at the answer
 
 	mu       sync.Mutex // protects the following
 	switched bool       // 101 was written
@@ -199,16 +199,16 @@ type http2Conn struct {
 
 	writing sync.Mutex // held by Write; protects the following
 	headed  bool       // the answer's head was sent
-	head    []byte     // what there is of it until then
+	head    []byte     // what has come of it so far
 
 	mu       sync.Mutex // protects the following
-	changed  sync.Cond  // something of it has
+	changed  sync.Cond  // signals changes of the following
 	awaiting bool       // a goroutine waits for input
 	reading  bool       // by one Read
 	ready    bool       // there is input, or an end
 	rest     io.Reader  // what was there when the stream had ended; nil until then
 	cut      error      // that Read met once a Write was late
-	over     bool       // net/http's writer is not to be touched any more
+	over     bool       // net/http's writer must not be touched any more
 	late     bool       // a Write did not end in time
 
 	isClosed, inWrite  bool

@@ -31,8 +31,8 @@ func isHandshake(r *http.Request) bool {
 	return false
 }
 
-// judge says whether the handshake is good, and what its answer is to say. One that is as clients send it is good; about
-// any other the engine decides.
+// judge says whether the handshake is good, and settles what its answer says. A handshake that is exactly
+// as clients send it is good; the engine decides about any other.
 func (h *handshake) judge() *HandshakeError {
 	if key, ok := plainKey(h.r); ok {
 		h.accept = []string{acceptKey(key)}
@@ -114,11 +114,11 @@ func (h *handshake) judgeByEngine() *HandshakeError {
 	return e
 }
 
-// recorder is the writer that the engine's Accept gets: it takes down what the
-// engine decides, and no connection is ever made.
+// recorder is the writer that the engine's Accept gets. It notes what the engine
+// decides; no connection is ever made.
 type recorder struct {
 	header http.Header
-	said   http.Header // with a 101; header is what Accept's end is written to, then
+	said   http.Header // the header of a 101; header is another one from then on
 	status int         // 0: none yet
 	text   strings.Builder
 }
@@ -149,7 +149,7 @@ func (u *Upgrader) chooseSubprotocol(r *http.Request) string {
 	return ""
 }
 
-// What the log says to do about a refusal.
+// What the log tells to do about a refusal.
 const (
 	originHint = "if the page is yours, add its host to OriginPatterns; if Host is not what the page was " +
 		"loaded from, make the proxy keep it (nginx: proxy_set_header Host $http_host;)"

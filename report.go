@@ -70,8 +70,8 @@ func (e *HeaderError) name() string {
 
 var closure = regexp.MustCompile(`\.func[0-9]`)
 
-// noteChanges notes which headers have changed since the last call, and blames
-// the caller of that: http.Header is a map, whose writes nobody sees.
+// noteChanges notes which headers have changed since the last call, and blames the caller
+// of that call: http.Header is a map, and nobody sees when it is written to.
 func (p *response) noteChanges(now caller) {
 	if keys := p.seen.changes(p.view); len(keys) > 0 {
 		if p.blame == nil {
@@ -235,7 +235,7 @@ func (l headerList) with(fields headerList) headerList {
 	return append(make(headerList, 0, len(l)+len(fields)), l...).insert(fields)
 }
 
-// insert is with, in the place of l.
+// insert is with, but changes l.
 func (l headerList) insert(fields headerList) headerList {
 	for _, f := range fields {
 		i, ok := slices.BinarySearchFunc(l, f.key, byKey)

@@ -75,7 +75,7 @@ type Upgrader struct {
 	Limits
 
 	mu       sync.Mutex     // protects the following
-	conns    map[*Conn]bool // false: it stands for a refusal, and nobody is to see it
+	conns    map[*Conn]bool // false: it only tells a refusal, and Conns does not yield it
 	inflight int            // handshakes under way
 	shut     bool           // Shutdown was called
 	empty    chan struct{}  // closed once shut, with no connection and no handshake left
@@ -144,8 +144,8 @@ func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
 	return e
 }
 
-// upgrade takes a handshake that is good to a connection that is ready to run. With a
-// connection and an error, the connection only tells the client that it is refused.
+// upgrade makes a connection that is ready to run of a good handshake. If it returns both a
+// connection and an error, the connection is only there to tell the client that it is refused.
 func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
 	defer func() { // also when the Factory or a middleware panics
 		if h.switching {
@@ -189,7 +189,7 @@ func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
 	return c, h.rejected
 }
 
-// newConn makes the Conn, of the handshake only what Conn.Request promises.
+// newConn makes the Conn. Of the handshake it keeps only what Conn.Request promises.
 func (h *handshake) newConn() *Conn {
 	c := &Conn{ev: h.ev, owner: h.u, limits: h.u.Limits.withDefaults(), subprotocol: h.subprotocol}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(h.r.Context()))
@@ -260,7 +260,7 @@ func (u *Upgrader) remove(c *Conn) {
 	}
 }
 
-// checkEmpty ends Shutdown if nothing is left.
+// checkEmpty lets Shutdown return if nothing is left.
 func (u *Upgrader) checkEmpty() {
 	if u.shut && u.inflight == 0 && len(u.conns) == 0 {
 		select {

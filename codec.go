@@ -56,11 +56,26 @@ func (c *Conn) useExtension(x *extension, threshold int) {
 
 // post queues messages, which leave together, compressed where that was agreed on.
 func (c *Conn) post(ms []Message, full admission) error {
+	if len(ms) == 1 && !c.compresses(ms[0]) {
+		one := [1]outgoing{uncompressed(ms[0])}
+		return c.out.send(one[:], full)
+	}
+	return c.postAll(ms, full)
+}
+
+// compresses reports whether m is to be compressed.
+func (c *Conn) compresses(m Message) bool { return c.deflate != nil && len(m.Data) >= c.threshold }
+
+// uncompressed is the frame of m without compression.
+func uncompressed(m Message) outgoing { return outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)} }
+
+// postAll is post for several messages, or one that is to be compressed.
+func (c *Conn) postAll(ms []Message, full admission) error {
 	var one [1]outgoing
 	fs, hold := one[:0], (*buffer)(nil)
 	for _, m := range ms {
-		if c.deflate == nil || len(m.Data) < c.threshold {
-			fs = append(fs, outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)})
+		if !c.compresses(m) {
+			fs = append(fs, uncompressed(m))
 			continue
 		}
 		if hold == nil {

@@ -71,7 +71,7 @@ var guardEntry = reflect.ValueOf(serveGuarded).Pointer()
 // onGuardsGoroutine reports whether Guard's handler is on the stack. It looks from
 // the outermost function on, near which Guard is.
 func onGuardsGoroutine() bool {
-	var pcs [64]uintptr
+	var pcs [32]uintptr
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs[:])
 		for i := n - 1; i >= 0; i-- {

@@ -32,6 +32,14 @@ type invalidReason struct{ frame websocket.CloseError }
 
 func (e *invalidReason) Error() string { return e.frame.Error() }
 
+// wentAway is the end of a stream without a Close frame.
+type wentAway struct{ err error }
+
+func (e *wentAway) Error() string {
+	return "ws: the peer went away without a Close frame: " + e.err.Error()
+}
+func (e *wentAway) Unwrap() error { return e.err }
+
 // closeReason is the reason that goes with a code of ours.
 func closeReason(code websocket.StatusCode) string {
 	switch code {
@@ -221,7 +229,7 @@ func (c *Conn) judge(err error) (websocket.StatusCode, error) {
 	case wrong:
 		c.end.Err = fault
 	default:
-		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", err)
+		c.end.Err = &wentAway{err}
 	}
 	return 0, nil
 }

@@ -217,9 +217,13 @@ func listHeader(h http.Header) headerList {
 	for k, v := range h {
 		at := len(values)
 		values = append(values, v...)
-		list = append(list, headerField{k, values[at:len(values):len(values)]})
+		i := len(list) // where it belongs: a header is short
+		list = append(list, headerField{})
+		for ; i > 0 && list[i-1].key > k; i-- {
+			list[i] = list[i-1]
+		}
+		list[i] = headerField{k, values[at:len(values):len(values)]}
 	}
-	slices.SortFunc(list, func(a, b headerField) int { return strings.Compare(a.key, b.key) })
 	return list
 }
 

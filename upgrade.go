@@ -147,7 +147,12 @@ func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
 // upgrade takes a handshake that is good to a connection that is ready to run. With a
 // connection and an error, the connection only tells the client that it is refused.
 func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
-	defer func() { h.u.exit(c, e == nil) }() // also when the Factory panics
+	defer func() { // also when the Factory or a middleware panics
+		if h.switching {
+			h.guard.switchFailed(nil)
+		}
+		h.u.exit(c, e == nil)
+	}()
 	if h.guard != nil {
 		if h.bottom, h.below, h.before = h.guard.begin(); h.bottom == nil {
 			return nil, refuse(0, errTooLate)
@@ -161,11 +166,15 @@ func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
 	if e = h.ask(factory); e != nil {
 		return nil, e
 	}
-	if e = h.switchProtocols(); e != nil {
+	if e = h.announce(); e != nil {
 		return nil, e
+	}
+	if err := h.hijack(); err != nil {
+		return nil, h.notHijacked(err)
 	}
 	c = h.newConn()
 	if h.guard != nil {
+		h.switching = false
 		h.guard.switchedTo(h.sent, c)
 	}
 	h.fw.upgraded(h.sent, c)

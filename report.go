@@ -61,6 +61,9 @@ func (e *HeaderError) name() string {
 	if !isClosure || !closure.MatchString(name) {
 		return name
 	}
+	if inMain, ok := strings.CutPrefix(outer, "main.main."); ok && !strings.Contains(e.File, "@") {
+		return "main." + inMain
+	}
 	parts, dir := strings.Split(outer, "."), path.Base(path.Dir(e.File))
 	if len(parts) > 2 && !strings.Contains(outer, "(") && dir != parts[0] && (parts[0] != "main" || strings.Contains(e.File, "@")) {
 		return dir + "." + parts[len(parts)-1]

@@ -3,6 +3,9 @@ package docs
 import (
 	"errors"
 	"fmt"
+	"go/doc/comment"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +64,24 @@ func TestSnippets(t *testing.T) {
 			snippets = append(snippets, "./"+snippet)
 		}
 	}
+	for i, code := range tutorial(t) {
+		beside, inside := "", ""
+		switch {
+		case strings.HasPrefix(code, "import "):
+		case strings.HasPrefix(code, "var "):
+			beside = "type Post struct{}; type Note struct{}"
+		default:
+			inside = "(t *testing.T, mux *http.ServeMux, factory ws.Factory, server *http.Server, room *ws.Group, c *ws.Conn, ctx context.Context, got chan string) error"
+			if !strings.HasPrefix(code, "return ") {
+				code += "return nil\n"
+			}
+		}
+		snippet := filepath.Join(dir, fmt.Sprintf("doc_%d", i+1))
+		if err := errors.Join(os.Mkdir(snippet, 0o755), os.WriteFile(filepath.Join(snippet, "snippet.go"), []byte(file(beside, inside, code)), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		snippets = append(snippets, "./"+snippet)
+	}
 	if len(snippets) < 20 {
 		t.Fatalf("only %d blocks of Go found", len(snippets))
 	}
@@ -70,11 +91,28 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
+// tutorial returns the blocks of Go in the package's documentation.
+func tutorial(t *testing.T) (blocks []string) {
+	f, err := parser.ParseFile(token.NewFileSet(), "../../doc.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range new(comment.Parser).Parse(f.Doc.Text()).Content {
+		if code, ok := b.(*comment.Code); ok && !strings.HasPrefix(code.Text, "ws: ") { // a report
+			blocks = append(blocks, code.Text)
+		}
+	}
+	if len(blocks) < 9 {
+		t.Fatalf("doc.go has only %d blocks of Go", len(blocks))
+	}
+	return blocks
+}
+
 // packages are what a snippet may name without importing it.
 var packages = map[string]string{
 	"chi": "github.com/go-chi/chi/v5", "middleware": "github.com/go-chi/chi/v5/middleware",
 	"websocket": "github.com/coder/websocket", "ws": "github.com/seed412db446/ws",
-	"context": "context", "fmt": "fmt", "http": "net/http", "log": "log", "strconv": "strconv", "strings": "strings", "testing": "testing", "time": "time",
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "strconv": "strconv", "strings": "strings", "testing": "testing", "time": "time",
 }
 
 // file makes a file of a snippet.

@@ -507,6 +507,61 @@ func TestHTTP2End(t *testing.T) {
 			}
 		})
 	}
+	t.Run("T5_reset_before_it_is_answered", func(t *testing.T) { // as over HTTP/1.1, where the 101 leaves all the same
+		r, entered, gone := newRecord(), make(chan struct{}), make(chan struct{})
+		u := &ws.Upgrader{OnError: func(_ *http.Request, err error) { t.Errorf("a fault: %v", err) }}
+		h := ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			close(entered)
+			<-gone
+			return r.of(ws.Events{}), nil
+		}))
+		rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			context.AfterFunc(r.Context(), func() { close(gone) })
+			h.ServeHTTP(w, r)
+		})))
+		leave(t, rt, entered)
+		r.wait(t, u)
+		if r.want(t, "open", "close"); r.end.Code != 1006 || r.end.WasClean {
+			t.Errorf("%+v", r.end)
+		}
+	})
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprintf("T3_reset_before_a_Hijack/101_first=%t", first), func(t *testing.T) {
+			entered, gone := make(chan struct{}), make(chan struct{})
+			returned := make(chan struct{})
+			h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				close(entered)
+				<-gone
+				if first {
+					w.WriteHeader(101)
+				}
+				c, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				if !first {
+					if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n"); err != nil {
+						t.Error(err)
+					}
+				}
+				if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+					t.Error(n, err)
+				}
+				if n, err := c.Write([]byte("x")); n != 0 || err == nil {
+					t.Error(n, err)
+				}
+			}))
+			rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(returned)
+				context.AfterFunc(r.Context(), func() { close(gone) })
+				h.ServeHTTP(w, r)
+			})))
+			leave(t, rt, entered)
+			receive(t, returned)
+		})
+	}
 	t.Run("T5_peer_leaves_a_connection_that_nobody_closes", func(t *testing.T) {
 		hijacked, returned := make(chan net.Conn, 1), make(chan struct{})
 		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -712,6 +767,25 @@ func TestHTTP2End(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// leave opens a stream, and resets it when the server has entered its handler.
+func leave(t *testing.T, rt http.RoundTripper, entered <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	body, _ := io.Pipe()
+	r, err := http.NewRequestWithContext(ctx, http.MethodConnect, "https://x/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
+	go func() {
+		<-entered
+		cancel()
+	}()
+	if res, err := rt.RoundTrip(r); err == nil {
+		t.Error("an answer: ", res.Status)
+	}
 }
 
 // wrappedBody waits for input only to read it.

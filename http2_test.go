@@ -26,6 +26,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed412db446/ws"
@@ -574,6 +575,7 @@ func TestHTTP2End(t *testing.T) {
 		}))
 		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer close(returned)
+			r.Body = strictBody{r.Body, t, returned}
 			h.ServeHTTP(w, r)
 		}))), "https://x/")
 		c := <-hijacked
@@ -606,6 +608,33 @@ func TestHTTP2End(t *testing.T) {
 		if err := errors.Join(c.SetDeadline(time.Time{}), c.Close()); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
+	})
+	bubble(t, "T5_the_request's_context_goes_on", func(t *testing.T) { // or the last message would end with it
+		gone, returned := make(chan struct{}), make(chan struct{})
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			<-gone
+			synctest.Wait()
+			if b, err := io.ReadAll(c); string(b) != "last words" || err == nil || r.Context().Err() != nil {
+				t.Errorf("%q, %v, %v", b, err, r.Context().Err())
+			}
+		}))
+		rt := pipeHTTP2(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(returned)
+			context.AfterFunc(r.Context(), func() { close(gone) })
+			h.ServeHTTP(w, r)
+		})})
+		s := connectHTTP2(t, rt, "http://x:443/")
+		io.WriteString(s, "last words")
+		synctest.Wait()
+		s.leave()
+		<-returned
 	})
 	t.Run("T5_server_timeouts", func(t *testing.T) {
 		const timeout = 50 * time.Millisecond
@@ -788,6 +817,22 @@ func leave(t *testing.T, rt http.RoundTripper, entered <-chan struct{}) {
 	}
 }
 
+// strictBody is net/http's, which is not to be read once the handler has returned.
+type strictBody struct {
+	io.ReadCloser
+	t        *testing.T
+	returned <-chan struct{}
+}
+
+func (b strictBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.returned:
+		b.t.Error("a Read after the handler has returned")
+	default:
+	}
+	return b.ReadCloser.Read(p)
+}
+
 // wrappedBody waits for input only to read it.
 type wrappedBody struct {
 	io.ReadCloser
@@ -911,10 +956,18 @@ func TestHTTP2Deadlines(t *testing.T) {
 	s := connectHTTP2(t, rt, "https://x/")
 	c := <-hijacked
 	b := make([]byte, 1)
-	late := func(when string) {
+	late := func(when string) { // as long as net/http's body waits for input also where it is to read nothing
 		t.Helper()
-		if n, err := c.Read(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: %d, %v", when, n, err)
+		read := make(chan error, 1)
+		go func() {
+			n, err := c.Read(make([]byte, 1))
+			if n != 0 {
+				t.Errorf("%s: %d", when, n)
+			}
+			read <- err
+		}()
+		if err := receive(t, read); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", when, err)
 		}
 	}
 	reads := func(when string) {

@@ -223,7 +223,7 @@ func connectHTTP2(t *testing.T, rt http.RoundTripper, url string, header ...stri
 	}
 	r.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
 	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
+		r.Header[header[i]] = header[i+1 : i+2]
 	}
 	res, err := rt.RoundTrip(r)
 	if err != nil {
@@ -267,6 +267,10 @@ func TestHTTP2Request(t *testing.T) {
 	}))
 	h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Origin")
+		rc, soon := http.NewResponseController(w), time.Now().Add(patience)
+		if err := errors.Join(rc.SetReadDeadline(soon), rc.SetWriteDeadline(soon)); err != nil {
+			t.Error(err)
+		}
 		mux.ServeHTTP(w, r)
 	}))
 	rt := dialHTTP2(t, streamServer(t, h))
@@ -388,6 +392,47 @@ func TestHTTP2Hijack(t *testing.T) {
 	}
 }
 
+// TestHTTP2Hijacked: the writer has no part in a connection that was hijacked, and one that has answered is none.
+func TestHTTP2Hijacked(t *testing.T) {
+	s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		c, _, err := rc.Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for i := range 4 {
+			switch err = nil; i {
+			case 0:
+				_, err = w.Write([]byte("x"))
+			case 1:
+				err = rc.Flush()
+			case 2:
+				_, _, err = rc.Hijack()
+			case 3:
+				err = rc.SetReadDeadline(time.Now())
+			}
+			if !errors.Is(err, http.ErrHijacked) {
+				t.Error(i, err)
+			}
+		}
+		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nno")
+	})))), "https://x/")
+	if text := s.text(); s.res.StatusCode != 400 || text != "no" {
+		t.Errorf("%s %q", s.res.Status, text)
+	}
+	s = connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(404)
+		if c, _, err := w.(http.Hijacker).Hijack(); c != nil || err == nil {
+			t.Error(c, err)
+		}
+	})))), "https://x/")
+	if s.res.StatusCode != 404 {
+		t.Error(s.res.Status)
+	}
+}
+
 // TestHTTP2Answers: over HTTP/2 a 2xx would open the socket.
 func TestHTTP2Answers(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -457,6 +502,9 @@ func TestHTTP2Answers(t *testing.T) {
 		defer res.Body.Close()
 		if b, _ := io.ReadAll(res.Body); string(b) != "HTTP/2.0" {
 			t.Errorf("%q", b)
+		}
+		if s := connectHTTP2(t, dialHTTP2(t, srv), "https://x/", ":protocol", "connect-udp"); s.res.StatusCode != 200 || s.text() != "HTTP/2.0" {
+			t.Error("another protocol's CONNECT: ", s.res.Status)
 		}
 	})
 }
@@ -681,12 +729,12 @@ func TestHTTP2End(t *testing.T) {
 				return
 			}
 			go func() {
-				_, err := io.ReadAll(c)
-				closed <- err
+				<-reads
+				c.SetWriteDeadline(time.Now().Add(patience))
+				c.Close()
 			}()
-			<-reads
-			c.SetWriteDeadline(time.Now().Add(patience))
-			c.Close()
+			_, err = io.ReadAll(c)
+			closed <- err
 		}))
 		connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Body = wrappedBody{r.Body, reads}
@@ -694,6 +742,27 @@ func TestHTTP2End(t *testing.T) {
 		}))), "https://x/")
 		if err := receive(t, closed); err == nil {
 			t.Error("the Read goes on")
+		}
+	})
+	bubble(t, "T5_Close_ends_a_Write", func(t *testing.T) { // of the handler's, which waits for it
+		wrote := make(chan error, 1)
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				synctest.Wait()
+				c.Close()
+			}()
+			_, err = c.Write(make([]byte, 20<<20))
+			wrote <- err
+		}))})
+		connectHTTP2(t, rt, "http://x:443/") // and reads nothing
+		if err := <-wrote; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
 		}
 	})
 	bubble(t, "T5_a_Write_that_is_late_and_nobody_closes", func(t *testing.T) {

@@ -461,6 +461,11 @@ func TestHTTP2Answers(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
 			c.Close()
 		}, 400, "no"},
+		"hijacked_chunked": {func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n")
+			c.Close()
+		}, 403, ""},
 		"403": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "members only", 403) }, 403, "members only\n"},
 		"302": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, 302, ""},
 		"404": {http.NotFound, 404, "404 page not found\n"},

@@ -794,6 +794,25 @@ func TestHTTP2End(t *testing.T) {
 			t.Error("there was nothing to read")
 		}
 	})
+	bubble(t, "X1_a_reset_under_a_callback", func(t *testing.T) {
+		r, entered := newRecord(), make(chan struct{})
+		u := &ws.Upgrader{Limits: ws.Limits{PingInterval: 3 * time.Second}}
+		ev := r.of(ws.Events{OnOpen: func(c *ws.Conn) error {
+			close(entered)
+			<-c.Context().Done()
+			return nil
+		}})
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ev, nil }))})
+		before := time.Now()
+		s := connectHTTP2(t, rt, "http://x:443/")
+		<-entered
+		s.leave()
+		r.wait(t, u)
+		if d := time.Since(before); d > 3*time.Second { // the ping's write fails
+			t.Errorf("the Context ended after %v", d)
+		}
+		r.want(t, "open", "close")
+	})
 	bubble(t, "T5_a_fault_is_the_end", func(t *testing.T) { // without a wait for the peer
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
 		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return r.of(ws.Events{}), nil }))})

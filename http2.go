@@ -137,18 +137,15 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	case w.answered:
 		return nil, nil, errors.New("ws: the request was answered before the upgrade")
-	case !w.stay():
-		return nil, nil, fmt.Errorf("ws: the client has left: %w", context.Cause(w.r.Context()))
 	}
+	w.stay()
 	c := newHTTP2Conn(w)
 	c.rc.SetReadDeadline(time.Time{}) // the server's are for requests
 	c.rc.SetWriteDeadline(time.Time{})
 	if w.conn = c; w.switched {
 		w.answer(http.StatusSwitchingProtocols, w.header)
 		c.headed = true
-		if err := c.rc.Flush(); err != nil {
-			return nil, nil, err
-		}
+		c.rc.Flush()
 	}
 	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
 }
@@ -270,7 +267,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 
 // await waits until there is input.
 func (c *http2Conn) await() {
-	c.w.r.Body.Read(nil) // takes nothing
+	c.w.r.Body.Read(nil) // of net/http's body this waits, and takes nothing; of one that it does not, Read waits for the input itself
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.awaiting, c.ready = false, true
@@ -318,7 +315,10 @@ func (c *http2Conn) send(p []byte) (n int, err error) {
 			return 0, err
 		}
 	}
-	return n, c.rc.Flush()
+	if err = c.rc.Flush(); len(p) == 0 { // a head; that the client has gone, Read will say
+		err = nil
+	}
+	return n, err
 }
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.

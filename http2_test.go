@@ -993,7 +993,7 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 	} {
 		t.Run("T5_"+name, func(t *testing.T) {
 			body := heldBody{make(chan struct{}), make(chan struct{})}
-			read, done := make(chan error, 1), make(chan struct{})
+			read, begun, done := make(chan error, 1), make(chan struct{}), make(chan struct{})
 			h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				defer close(done)
 				w.WriteHeader(101)
@@ -1007,7 +1007,10 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 					read <- err
 				}()
 				<-body.entered
-				c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+				go func() {
+					<-begun
+					c.SetWriteDeadline(time.Now())
+				}()
 				if _, err := c.Write(make([]byte, 20<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Error(err)
 				}
@@ -1029,7 +1032,11 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 				r.Body = body
 				h.ServeHTTP(w, r)
 			}))
-			connectHTTP2(t, dialHTTP2(t, srv), "https://x/") // and reads nothing
+			s := connectHTTP2(t, dialHTTP2(t, srv), "https://x/")
+			if _, err := s.ReadByte(); err != nil { // and reads no more
+				t.Error(err)
+			}
+			close(begun)
 			<-done
 		})
 	}

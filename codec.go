@@ -54,13 +54,13 @@ func (c *Conn) useExtension(x *extension, threshold int) {
 	}
 }
 
-// post queues messages, which leave together, compressed where that was agreed on.
-func (c *Conn) post(ms []Message, full admission) error {
-	if len(ms) == 1 && !c.compresses(ms[0]) {
-		one := [1]outgoing{uncompressed(ms[0])}
-		return c.out.send(one[:], full)
+// post queues a message, compressed where that was agreed on.
+func (c *Conn) post(m Message, full admission) error {
+	if c.compresses(m) {
+		return c.postAll([]Message{m}, full)
 	}
-	return c.postAll(ms, full)
+	one := [1]outgoing{uncompressed(m)}
+	return c.out.send(one[:], full)
 }
 
 // compresses reports whether m is to be compressed.
@@ -69,7 +69,7 @@ func (c *Conn) compresses(m Message) bool { return c.deflate != nil && len(m.Dat
 // uncompressed is the frame of m without compression.
 func uncompressed(m Message) outgoing { return outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)} }
 
-// postAll is post for several messages, or one that is to be compressed.
+// postAll is post for several messages, which leave together.
 func (c *Conn) postAll(ms []Message, full admission) error {
 	var one [1]outgoing
 	fs, hold := one[:0], (*buffer)(nil)
@@ -115,7 +115,7 @@ type agreement struct {
 // share queues s, if there is room.
 func (c *Conn) share(s *shared) error {
 	if c.out.mask || c.deflate != nil && c.deflate.takeover() {
-		return c.post(s.ms, tryRoom)
+		return c.postAll(s.ms, tryRoom)
 	}
 	one := [1]outgoing{s.frames(c)}
 	return c.out.send(one[:], tryRoom)

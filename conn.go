@@ -170,8 +170,7 @@ func (c *Conn) send(m Message, full admission) error {
 	if err := checkType(m); err != nil {
 		return err
 	}
-	one := [1]Message{m}
-	return c.post(one[:], full)
+	return c.post(m, full)
 }
 
 // admission is what becomes of a message when the buffer is full.

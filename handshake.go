@@ -59,6 +59,13 @@ func (h *handshake) answer(status int, text string) {
 	http.Error(h.w, text, status)
 }
 
+// answerAndReport does both, and returns e.
+func (h *handshake) answerAndReport(e *HandshakeError, text string) error {
+	h.answer(e.Status, text)
+	h.report(e)
+	return e
+}
+
 // askForUpgrade says what a 426 must (RFC 9110, section 15.5.22). HTTP/2 forbids it.
 func askForUpgrade(header http.Header, r *http.Request) {
 	if r.ProtoMajor == 1 {
@@ -265,26 +272,26 @@ func (h *handshake) notHijacked(err error) *HandshakeError {
 
 // hijack takes the connection: by way of the chain, where writers on the way
 // may want to know, or from Guard's writer if the chain hides it or fails.
-func (h *handshake) hijack() (err error) {
+func (h *handshake) hijack() error {
 	if hj, ok := find[http.Hijacker](h.w); ok {
-		if h.conn, h.brw, err = tryHijack(hj); err == nil {
-			return nil
-		}
-		if h.guard == nil {
-			return fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
+		if err := h.tryHijack(hj); err == nil || h.guard == nil {
+			return err
 		}
 	}
-	h.conn, h.brw, err = h.guard.Hijack()
-	return err
+	return h.tryHijack(h.guard)
 }
 
 // tryHijack makes an error of a panic: some writers take for granted that the
 // one below them is a Hijacker.
-func tryHijack(hj http.Hijacker) (conn net.Conn, brw *bufio.ReadWriter, err error) {
+func (h *handshake) tryHijack(hj http.Hijacker) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("Hijack panicked: %v", v)
 		}
+		if err != nil && h.guard == nil {
+			err = fmt.Errorf("%T can't hijack the connection (install ws.Guard outside it): %w", hj, err)
+		}
 	}()
-	return hj.Hijack()
+	h.conn, h.brw, err = hj.Hijack()
+	return err
 }

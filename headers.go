@@ -203,7 +203,11 @@ func (p *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	case p.conn != nil: // the chain's Hijack failed after it had been here
 		return p.conn, p.brw, nil
 	}
-	conn, brw, err := http.NewResponseController(p.w).Hijack()
+	hj, ok := find[http.Hijacker](p.w)
+	if !ok {
+		return nil, nil, http.ErrNotSupported
+	}
+	conn, brw, err := hj.Hijack()
 	if err == nil {
 		if p.wrote = true; p.state == switching {
 			p.conn, p.brw = conn, brw

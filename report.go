@@ -230,7 +230,10 @@ func listHeader(h http.Header) headerList {
 	return list
 }
 
-// with returns l with the given fields in the place of its own.
+// with returns l with the given fields in the place of its own. It and copyTo are not inlined: in
+// their callers' frames they would make a goroutine's stack grow in the middle of a handshake.
+//
+//go:noinline
 func (l headerList) with(fields headerList) headerList {
 	if len(fields) == 0 {
 		return l
@@ -294,6 +297,7 @@ func (l headerList) header() http.Header {
 	return h
 }
 
+//go:noinline
 func (l headerList) copyTo(h http.Header) {
 	n := 0
 	for _, f := range l {

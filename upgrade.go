@@ -105,15 +105,10 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	}
 	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
 	if e := h.judge(); e != nil {
-		h.answer(e.Status, "ws: "+e.Err.Error())
-		h.report(e)
-		return e
+		return h.answerAndReport(e, "ws: "+e.Err.Error())
 	}
 	if !u.enter() {
-		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
-		e := refuse(http.StatusServiceUnavailable, fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown))
-		h.report(e)
-		return e
+		return h.answerAndReport(refuse(http.StatusServiceUnavailable, errShutDown), "the server is shutting down")
 	}
 	c, refused := h.upgrade(factory)
 	switch {
@@ -130,6 +125,8 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	h.report(refused)
 	return refused
 }
+
+var errShutDown = fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown)
 
 // serveOther answers a request that is no handshake.
 func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {

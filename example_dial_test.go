@@ -38,10 +38,10 @@ func ExampleDial() {
 	fmt.Println(<-got)
 	c.Close(4000, "enough")
 	e := <-closed
-	fmt.Println(int(e.Code), e.Reason, e.WasClean)
+	fmt.Println(int(e.Code), e.Reason, e.WasClean, c.ReadyState() == ws.Closed)
 	// Output:
 	// hello
-	// 4000 enough true
+	// 4000 enough true true
 }
 
 // A token in a header, a subprotocol and compression; and 5 s for the handshake.
@@ -151,6 +151,7 @@ func ExampleRedial() {
 		}, &ws.DialOptions{Query: url.Values{"after": {last}}, Handler: numbers}, nil
 	}, &ws.Retry{
 		First: time.Millisecond, // leave it out for 500 ms
+		Max:   time.Minute,      // and this for 30 s
 		Waiting: func(d time.Duration, e ws.CloseEvent, err error) {
 			fmt.Println("closed with", int(e.Code))
 		},

@@ -31,6 +31,7 @@ func ExampleRoute() {
 			OnMessage: func(c *ws.RouteConn[Note], p Post) error {
 				return c.Send(Note{From: room, Text: p.Text})
 			},
+			OnInvalid: func(c *ws.RouteConn[Note], m ws.Message, err error) error { return nil }, // skip what is no Post
 		}, nil
 	})))
 

@@ -68,6 +68,24 @@ func ExampleUpgrade() {
 	// closed: 1000 ""
 }
 
+// What becomes of a panic: the connection ends, and the process goes on.
+func ExampleEvents() {
+	ended := make(chan ws.CloseEvent, 1)
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnOpen:    func(c *ws.Conn) error { return nil }, // acquires what OnClose releases
+			OnMessage: func(c *ws.Conn, m ws.Message) error { panic("no such command: " + m.String()) },
+			OnError:   func(c *ws.Conn, err error) {}, // logs it; a *ws.PanicError has the stack
+			OnClose:   func(c *ws.Conn, e ws.CloseEvent) { ended <- e },
+		}, nil
+	}), "jump")
+	e := <-ended
+	fmt.Println(e.Err)
+	// Output:
+	// closed: 1011 ""
+	// ws: a callback panicked: no such command: jump
+}
+
 // An Upgrader has the options of its connections.
 func ExampleUpgrader() {
 	u := &ws.Upgrader{
@@ -77,7 +95,8 @@ func ExampleUpgrader() {
 			CompressionMode: websocket.CompressionNoContextTakeover,
 		},
 		Fallback: http.FileServer(http.Dir("web")), // for requests that are no handshake
-		Limits:   ws.Limits{ReadLimit: 10, PingInterval: time.Minute},
+		Detach:   true,                             // the handler returns after the upgrade
+		Limits:   ws.Limits{ReadLimit: 10, PingInterval: time.Minute, PingTimeout: 5 * time.Second, ReuseData: true},
 	}
 	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{
@@ -300,12 +319,13 @@ func ExampleGroup() {
 				return nil
 			},
 			OnMessage: func(c *ws.Conn, m ws.Message) error {
-				return room.Broadcast(ws.Text(name + ": " + m.String())) // with c as an argument more, to all but c
+				s := fmt.Sprintf("%s, one of %d, says %s", name, room.Len(), m)
+				return room.Broadcast(ws.Text(s)) // Broadcast(ws.Text(s), c): to all but c
 			},
 		}, nil
 	}), "hello")
 	// Output:
-	// ann: hello
+	// ann, one of 1, says hello
 	// closed: 1000 ""
 }
 
@@ -315,7 +335,7 @@ func ExampleGroup_BroadcastAll() {
 	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{OnOpen: func(c *ws.Conn) error {
 			room.Add(c)
-			return room.BroadcastAll([]ws.Message{ws.Text("a picture"), ws.Binary([]byte("GIF89a…"))})
+			return room.BroadcastAll([]ws.Message{ws.Text("a picture"), ws.Binary([]byte("GIF89a"))})
 		}}, nil
 	})
 	got := make(chan ws.Message)
@@ -327,11 +347,32 @@ func ExampleGroup_BroadcastAll() {
 	}
 	for range 2 {
 		m := <-got
-		fmt.Println(m.Type, m)
+		fmt.Println(m.Type, len(m.Data))
 	}
 	// Output:
-	// MessageText a picture
-	// MessageBinary GIF89a…
+	// MessageText 9
+	// MessageBinary 6
+}
+
+// A video: who is slow gets the next picture.
+func ExampleGroup_All() {
+	var viewers ws.Group
+	show := func(picture []byte) {
+		for c := range viewers.All() {
+			if c.Buffered() == 0 {
+				c.SendBinary(picture)
+			}
+		}
+	}
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnOpen:    func(c *ws.Conn) error { viewers.Add(c); return nil },
+			OnMessage: func(c *ws.Conn, m ws.Message) error { show([]byte("GIF89a")); return nil },
+		}, nil
+	}), "a picture?")
+	// Output:
+	// GIF89a
+	// closed: 1000 ""
 }
 
 // Value says whose connection it is, to code that has only the Conn.

@@ -235,9 +235,9 @@ type ping struct {
 }
 
 // Ping sends a ping (RFC 6455, section 5.5.2), waits for its pong and returns the
-// time between them. It must not be called in a callback of the connection itself, which is
-// what reads the pong. It returns ctx's error when ctx ends first, and one
-// that is [net.ErrClosed] when the connection does.
+// time between them. It must not be called in a callback of the connection itself, because
+// no pong is read until that returns. It returns ctx's error when ctx ends first, and one
+// that is [net.ErrClosed] when the connection does. In the browser it always returns an error.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	o := &c.out
 	o.mu.Lock()

@@ -180,8 +180,7 @@ func (c *Conn) halfClose() bool {
 	return !ok || half.CloseWrite() == nil
 }
 
-// Stats returns what has passed over the connection so far. It may be called from any
-// goroutine, also after the connection's end. In the browser it counts messages alone.
+// Stats returns what has passed over the connection so far. In the browser it counts messages alone.
 func (c *Conn) Stats() Stats {
 	c.out.mu.Lock()
 	s := c.out.stats
@@ -191,5 +190,5 @@ func (c *Conn) Stats() Stats {
 }
 
 // NetConn returns the connection under the WebSocket, for its addresses and options. It is
-// not to be read, written or closed. Over HTTP/2 it is a stream, which has addresses alone. In the browser it is nil.
+// not to be read, written or closed. Over HTTP/2 it is a stream, which has only addresses. In the browser it is nil.
 func (c *Conn) NetConn() net.Conn { return c.out.sock }

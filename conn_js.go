@@ -212,15 +212,14 @@ func (c *Conn) share(s *shared) error {
 	return nil
 }
 
-// Stats returns what has passed over the connection so far; it may be called from any
-// goroutine, also after the connection's end. In the browser it counts messages alone.
+// Stats returns what has passed over the connection so far. In the browser it counts messages alone.
 func (c *Conn) Stats() Stats {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.stats
 }
 
-// Ping is not to be had in the browser: it returns an error.
+// Ping returns an error in the browser: a page can't send pings.
 func (c *Conn) Ping(context.Context) (time.Duration, error) {
 	return 0, fmt.Errorf("ws: a page can't ping: %w", errors.ErrUnsupported)
 }

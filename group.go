@@ -75,7 +75,7 @@ func (g *Group) All() iter.Seq[*Conn] {
 // Broadcast sends m to every member but those in except, and waits for none: a
 // member whose send buffer is full is dropped, with OnError([ErrBufferFull])
 // and OnClose{1006}; the others don't notice. m is framed once for all, and compressed once for all
-// members without context takeover. An error says that m can't be sent to anybody: its type must be text or binary.
+// members without context takeover. It returns an error only if m's type is neither text nor binary.
 func (g *Group) Broadcast(m Message, except ...*Conn) error {
 	return g.BroadcastAll([]Message{m}, except...)
 }

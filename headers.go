@@ -32,7 +32,7 @@ import (
 //
 //	http.ListenAndServe(":3000", ws.Guard(mux))
 //
-// The middlewares within see WriteHeader(101) as they would see any status, the headers that
+// The middlewares inside see WriteHeader(101) as they would see any status, the headers that
 // they set go out with the 101, and writers that hide [http.Hijacker], as
 // [http.TimeoutHandler]'s do, do no harm. After the 101 the response is frozen:
 // a header that is set or deleted, a WriteHeader, Write or Flush has no effect and
@@ -41,8 +41,8 @@ import (
 // Requests that are no WebSocket handshake get the writer that Guard got.
 // Upgrades by other packages and reverse proxies pass through.
 //
-// A handshake over HTTP/2 (RFC 8441) is to all within a GET request of HTTP/1.1 with a connection of its
-// own, and works with other packages and reverse proxies as well. net/http offers it where
+// To the handlers inside, a handshake over HTTP/2 (RFC 8441) is a GET request of HTTP/1.1 with a connection of its
+// own, which other packages and reverse proxies can upgrade too. net/http's server offers it if
 // github.com/seed412db446/ws/http2 is imported. The stream ends when the handler has returned and the connection is closed.
 func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

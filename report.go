@@ -20,7 +20,7 @@ type HeaderError struct {
 	Key    string // of the header; "" for the last three
 	Status int    // of WriteHeader; 0 for the others
 	// Func, File and Line are the caller outside of this package, File with its
-	// full path. They are empty where it can't be known.
+	// full path. They are empty if that can't be known.
 	Func, File string
 	Line       int
 

@@ -44,7 +44,7 @@ type Upgrader struct {
 	Engine websocket.AcceptOptions
 
 	// CheckOrigin reports whether the page that a request comes from may
-	// connect, in the place of Engine's rules. A request without an Origin header comes
+	// connect, in place of Engine's rules. A request without an Origin header comes
 	// from no page. nil: Engine's rules.
 	CheckOrigin func(r *http.Request) bool
 
@@ -92,7 +92,7 @@ func (u *Upgrader) Upgrade(factory Factory) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, factory) }
 }
 
-// Serve upgrades the request inside a handler of one's own. It always answers.
+// Serve upgrades the request inside a handler of your own. It always answers.
 // It returns a [*HandshakeError] if it refused, and nil once the connection was
 // upgraded, however it ended, and after Fallback.
 func (u *Upgrader) Serve(w http.ResponseWriter, r *http.Request, ev Events) error {
@@ -361,12 +361,15 @@ func (u *Upgrader) first(p place) bool {
 	return true
 }
 
-// LogError does what a nil OnError does, for one that adds to it. [slog.Default] gets
-// handshakes that were refused with 5xx, errors of callbacks and panics at error
-// level; at warn level each place that a [*HeaderError] names once, and of each
-// route (http.Request.Pattern) the first foreign Origin, the first handshake without what a
-// proxy should have passed on, and the first that a Factory answered itself without an error,
-// with what to do about it; and at debug level what peers did wrong.
+// LogError does what a nil OnError does, for an OnError that adds to it. It logs to [slog.Default]:
+//
+//   - at error level handshakes that were refused with a status from 500 on, and errors and panics of callbacks
+//   - at warn level each place that a [*HeaderError] names, once, and for each route (http.Request.Pattern), with
+//     what to do about it, the first foreign Origin, the first handshake without what a proxy should have
+//     passed on, and the first that a Factory answered itself without an error
+//   - at debug level what peers did wrong
+//
+// Other refusals are not logged.
 func (u *Upgrader) LogError(r *http.Request, err error) {
 	log := slog.With("path", r.URL.Path, "remote", r.RemoteAddr)
 	var (

@@ -59,7 +59,7 @@ type Upgrader struct {
 	Fallback http.Handler
 
 	// Detach makes the handler return right after the upgrade, with the
-	// connection on a goroutine of its own. That frees about half of an idle
+	// connection on a goroutine of its own. That frees a third to a half of an idle
 	// connection's memory, and ends middleware that measures a request at once.
 	// But routers pool what belongs to a request: chi.URLParam(r, …), a gin
 	// or an echo context must not be used in callbacks then; read them in the Factory.

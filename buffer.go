@@ -10,12 +10,12 @@ import (
 // buffer holds bytes on their way, and is one of a list.
 type buffer struct {
 	b    []byte
-	off  int // of b that has left already
+	off  int // how much of b has left already
 	next *buffer
 }
 
-// pools has buffers of 1<<minBuffer to 1<<maxBuffer bytes, by their size, so
-// that a small need never takes a large one away.
+// pools has buffers of 1<<minBuffer to 1<<maxBuffer bytes, by size, so that a small
+// need never takes a large buffer.
 const (
 	minBuffer = 12
 	maxBuffer = 24

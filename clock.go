@@ -18,18 +18,18 @@ var (
 	errWorking = errors.New("ws: the connection was closed 5 s ago, and a callback still runs")
 )
 
-// watchdog is the one timer of a connection that is always there. It is set anew when it fires, and
-// not when something happens. It belongs to outbox.mu; its times are outbox.now's.
+// watchdog is the one timer that a connection always has. It is set again when it fires, not
+// whenever something happens. outbox.mu protects it; its times are those of outbox.now.
 type watchdog struct {
 	timer  *time.Timer
 	at     time.Duration // when it fires
 	moved  time.Duration // when the last bytes left, while somebody writes
-	taken  int64         // bytes that the system had been rid of when it was last asked
+	taken  int64         // bytes that the peer had acknowledged when the system was last asked
 	pinged time.Duration // when the last ping was queued; 0: never
 	timed  bool          // its pong tells the round trip
-	nudged time.Duration // when a write that takes long was interrupted to see its progress; 0: it was not
+	nudged time.Duration // when a long write was interrupted to see its progress; 0: it was not
 	closed bool          // the Close frame was written
-	since  time.Duration // when it was, or when a callback has ended after that
+	since  time.Duration // when that was, or when the last callback after it ended
 }
 
 // watch starts the heartbeat.
@@ -41,7 +41,7 @@ func (o *outbox) watch() {
 	}
 }
 
-// within sees to it that the timer fires no later than after d.
+// within makes the timer fire after d at the latest.
 func (w *watchdog) within(o *outbox, d time.Duration) {
 	at := o.now() + d
 	switch {
@@ -55,7 +55,7 @@ func (w *watchdog) within(o *outbox, d time.Duration) {
 	w.at = at
 }
 
-// progress is called when somebody begins to write with waiting.
+// progress is called when somebody begins a write that may wait.
 func (w *watchdog) progress(o *outbox) {
 	w.moved = o.now()
 	if unsent, ok := o.unsent(); ok {
@@ -72,7 +72,7 @@ func (w *watchdog) closeWritten(o *outbox) {
 	}
 }
 
-// worked is called when a callback has ended on a connection that is closing.
+// worked is called when a callback has ended, on a connection that is closing.
 func (o *outbox) worked() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -83,7 +83,7 @@ func (o *outbox) worked() {
 	}
 }
 
-// tick is the watchdog's turn.
+// tick is called when the timer fires.
 func (o *outbox) tick() {
 	o.mu.Lock()
 	w, now, inCallback := &o.clock, o.now(), false
@@ -145,7 +145,7 @@ func (w *watchdog) judgeWrites(o *outbox, now time.Duration) (time.Duration, err
 }
 
 // nudge reports whether the write under way may be interrupted, to see how much of it was
-// taken. That of a plain socket tells by itself, and a *tls.Conn is of no use after it.
+// taken. A plain socket tells without that, and a *tls.Conn is of no use after it.
 func (w *watchdog) nudge(o *outbox, now time.Duration) bool {
 	if o.under != nil || w.nudged != 0 {
 		return false
@@ -156,7 +156,7 @@ func (w *watchdog) nudge(o *outbox, now time.Duration) bool {
 
 // judgeSilence pings a peer that has been silent for the interval, and drops one that did not
 // answer (K1). Silence counts only while we wait for input, and once the ping has been written.
-// Under a callback it only pings.
+// During a callback it only pings.
 func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (time.Duration, error) {
 	interval, timeout := o.limits.PingInterval, o.limits.PingTimeout
 	state := o.state.Load()
@@ -210,7 +210,7 @@ func (w *watchdog) judgeClose(now time.Duration, inCallback bool) (time.Duration
 	}
 }
 
-// unsent returns how many bytes the system holds that the peer has not taken, if it tells.
+// unsent returns how many bytes the system still holds for the peer. ok is false if it does not tell.
 func (o *outbox) unsent() (n int, ok bool) {
 	if o.under != nil {
 		o.under.Control(func(fd uintptr) { n, ok = unsent(fd) })
@@ -236,9 +236,9 @@ type ping struct {
 }
 
 // Ping sends a ping (RFC 6455, section 5.5.2), waits for its pong and returns the
-// time between them. It must not be called in a callback of the connection itself, which is
-// what reads the pong. It returns ctx's error when ctx ends first, and one
-// that is [net.ErrClosed] when the connection does.
+// time between them. It must not be called in a callback of the connection itself, because
+// no pong is read until that returns. It returns ctx's error when ctx ends first, and one
+// that is [net.ErrClosed] when the connection does. In the browser it always returns an error.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	o := &c.out
 	o.mu.Lock()
@@ -267,7 +267,7 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// ponged takes a pong of the peer's.
+// ponged is called when a pong has come.
 func (o *outbox) ponged(p []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

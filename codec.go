@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// codec is what a Conn needs where it frames and compresses by itself.
+// codec is what a Conn needs on platforms where this package makes the frames.
 type codec struct {
-	asked     atomic.Pointer[factoryWriter] // whose header somebody may have: it must be looked at in the end
+	asked     atomic.Pointer[factoryWriter] // somebody may have its header, which must be looked at in the end
 	onPing    func(context.Context, []byte) bool
 	onPong    func(context.Context, []byte)
 	pieces    func() ([]byte, error) // payload, for the decompressor
 	deflate   *compressor            // nil: nothing is compressed
-	threshold int                    // from which length on
+	threshold int                    // how long a message must be to be compressed
 
 	deflateMu sync.Mutex // held from a message's compression until it is queued, with context takeover
 }
 
-// attach gives c the connection that a handshake led to. body is read in its place, unless
-// it is nil; early has come already; client is whether we are.
+// attach gives c the connection that the handshake led to. If body is not nil it is read in place of
+// the socket. early is what has come already. client says whether we are the client.
 func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bool) {
 	c.out.init(sock, client, &c.limits, c.cancel)
 	c.in.client = client
@@ -37,8 +37,8 @@ func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bo
 	}
 }
 
-// useExtension sets c up for permessage-deflate as it was agreed on; nil: not at all.
-// Messages of threshold bytes are compressed; 0: as websocket.AcceptOptions says.
+// useExtension sets c up for permessage-deflate as it was agreed on; nil: without. Messages
+// of threshold bytes and more are compressed; 0: the default of websocket.AcceptOptions.
 func (c *Conn) useExtension(x *extension, threshold int) {
 	if x == nil {
 		return
@@ -54,13 +54,28 @@ func (c *Conn) useExtension(x *extension, threshold int) {
 	}
 }
 
-// post queues messages, which leave together, compressed where that was agreed on.
-func (c *Conn) post(ms []Message, full admission) error {
+// post queues a message, compressed where that was agreed on.
+func (c *Conn) post(m Message, full admission) error {
+	if c.compresses(m) {
+		return c.postAll([]Message{m}, full)
+	}
+	one := [1]outgoing{uncompressed(m)}
+	return c.out.send(one[:], full)
+}
+
+// compresses reports whether m is to be compressed.
+func (c *Conn) compresses(m Message) bool { return c.deflate != nil && len(m.Data) >= c.threshold }
+
+// uncompressed is the frame of m without compression.
+func uncompressed(m Message) outgoing { return outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)} }
+
+// postAll is post for several messages, which leave together.
+func (c *Conn) postAll(ms []Message, full admission) error {
 	var one [1]outgoing
 	fs, hold := one[:0], (*buffer)(nil)
 	for _, m := range ms {
-		if c.deflate == nil || len(m.Data) < c.threshold {
-			fs = append(fs, outgoing{fin | byte(m.Type), m.Data, 1, len(m.Data)})
+		if !c.compresses(m) {
+			fs = append(fs, uncompressed(m))
 			continue
 		}
 		if hold == nil {
@@ -100,13 +115,13 @@ type agreement struct {
 // share queues s, if there is room.
 func (c *Conn) share(s *shared) error {
 	if c.out.mask || c.deflate != nil && c.deflate.takeover() {
-		return c.post(s.ms, tryRoom)
+		return c.postAll(s.ms, tryRoom)
 	}
 	one := [1]outgoing{s.frames(c)}
 	return c.out.send(one[:], tryRoom)
 }
 
-// frames returns the frames for c and its like.
+// frames returns the frames for c, and for all members with the same agreement.
 func (s *shared) frames(c *Conn) outgoing {
 	var a agreement
 	if c.deflate != nil {
@@ -165,8 +180,7 @@ func (c *Conn) halfClose() bool {
 	return !ok || half.CloseWrite() == nil
 }
 
-// Stats returns what has passed over the connection so far. It may be called from any
-// goroutine, also after the connection's end. In the browser it counts messages alone.
+// Stats returns what has passed over the connection so far. In the browser it counts messages alone.
 func (c *Conn) Stats() Stats {
 	c.out.mu.Lock()
 	s := c.out.stats
@@ -176,5 +190,5 @@ func (c *Conn) Stats() Stats {
 }
 
 // NetConn returns the connection under the WebSocket, for its addresses and options. It is
-// not to be read, written or closed. Over HTTP/2 it is a stream, which has addresses alone. In the browser it is nil.
+// not to be read, written or closed. Over HTTP/2 it is a stream, which has only addresses. In the browser it is nil.
 func (c *Conn) NetConn() net.Conn { return c.out.sock }

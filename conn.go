@@ -18,7 +18,7 @@ import (
 // Errors of a connection, found with errors.Is.
 var (
 	// ErrBufferFull: Limits.SendBuffer bytes wait to be written already. The
-	// message was not queued; the connection is alive.
+	// message was not queued. The connection goes on, unless it was a broadcast.
 	ErrBufferFull = errors.New("ws: the send buffer is full: the peer reads more slowly than we write")
 	// ErrPingTimeout: nothing came from the peer within Limits.PingTimeout of a ping.
 	ErrPingTimeout = errors.New("ws: the peer did not answer a ping")
@@ -41,13 +41,14 @@ type ReadyState int
 
 // The states of a connection.
 const (
-	Connecting ReadyState = iota // the handshake is under way; no Conn of this package is ever seen in it
+	Connecting ReadyState = iota // never returned: there is no Conn before the handshake is over
 	Open                         // messages go both ways
 	Closing                      // Close was called, or the peer's Close frame came
 	Closed                       // the connection has ended
 )
 
-// Limits bound what one connection may use. In each field zero means the default.
+// Limits bound what one connection may use. In each field zero means the default, and
+// so does a negative value where the field says nothing else.
 type Limits struct {
 	// ReadLimit is how many bytes a message may have, uncompressed; a longer
 	// one closes the connection with 1009. Default: 1 MiB. Negative: no limit.
@@ -56,10 +57,10 @@ type Limits struct {
 	// and TrySend fails. A message of any size fits an empty buffer. Default: 1 MiB.
 	SendBuffer int
 	// WriteTimeout is how long the peer may take nothing before it is dropped
-	// with ErrWriteTimeout, and how long Send waits for room. What counts is
-	// what the system tells us: writes that took bytes and, on Linux, what the peer has
-	// acknowledged. Elsewhere the system's buffers hide much: megabytes to a slow but
-	// steady reader can look like no progress for many seconds. Default: 10 s.
+	// with ErrWriteTimeout, and how long Send waits for room. The peer takes something
+	// when the system accepts a write and, on Linux, when it has acknowledged bytes.
+	// Elsewhere a slow but steady reader can seem to take nothing for many seconds,
+	// while megabytes leave the system's buffers. Default: 10 s.
 	WriteTimeout time.Duration
 	// PingInterval is how long nothing may come from the peer before it is
 	// pinged (RFC 6455, section 5.5.2). Default: 30 s. Negative: never.
@@ -137,12 +138,13 @@ type Stats struct {
 // Send queues a copy of m and returns. If Limits.SendBuffer bytes wait already,
 // it waits for room, at most Limits.WriteTimeout, and then returns
 // [ErrBufferFull]; nothing is queued then, and the connection goes on. Once the
-// connection is closing it returns an error that is [net.ErrClosed].
+// connection is closing it returns an error that is [net.ErrClosed]. It also returns an
+// error if m.Type is neither text nor binary.
 //
-// What is sent while messages that came together are worked off leaves together, when the
-// last has been, when more than 64 KiB wait, or after 1 ms. What else is sent in a
-// callback may wait as long, but for the first; all other leaves at once.
-// A Send that returned before another began arrives first.
+// Replies to messages that arrived together leave together: when the last of these was
+// handled, when more than 64 KiB wait, or after 1 ms. In other callbacks all but the first
+// message may wait as long. What is sent outside of callbacks leaves at once. If a Send
+// returns before another begins, its message arrives first.
 func (c *Conn) Send(m Message) error { return c.send(m, waitRoom) }
 
 // SendText sends s as a text message, as Send does. s should be UTF-8.
@@ -163,15 +165,14 @@ func (c *Conn) SendJSON(v any) error {
 	return c.send(m, waitRoom)
 }
 
-// TrySend is Send that never waits for the peer: if the buffer is full it returns [ErrBufferFull].
+// TrySend is like Send, but never waits for room: if the buffer is full it returns [ErrBufferFull].
 func (c *Conn) TrySend(m Message) error { return c.send(m, tryRoom) }
 
 func (c *Conn) send(m Message, full admission) error {
 	if err := checkType(m); err != nil {
 		return err
 	}
-	one := [1]Message{m}
-	return c.post(one[:], full)
+	return c.post(m, full)
 }
 
 // admission is what becomes of a message when the buffer is full.
@@ -246,7 +247,7 @@ func (c *Conn) ReadyState() ReadyState {
 	return Open
 }
 
-// Buffered returns how many bytes were sent but not yet written to the system.
+// Buffered returns how many bytes of messages wait to be written to the system.
 func (c *Conn) Buffered() int { return c.out.buffered() }
 
 // Subprotocol returns the subprotocol that was chosen in the handshake, or "".
@@ -256,9 +257,9 @@ func (c *Conn) Subprotocol() string { return c.subprotocol }
 // upgraded, with Context as its context; when dialling the one that was sent.
 func (c *Conn) Request() *http.Request { return c.req }
 
-// Context carries the values of the request's context and ends when the
+// Context returns a context with the values of the request's context. It ends when the
 // connection does, before OnClose, with the reason as its [context.Cause]: a
-// [websocket.CloseError] if it closed cleanly. In a callback that takes long it also
+// [websocket.CloseError] if it closed cleanly. While a callback runs, it also
 // ends when the peer is known to have gone, and 5 s after our Close frame was written.
 // Use it rather than the request's own, which middleware may end at any time.
 func (c *Conn) Context() context.Context { return c.ctx }
@@ -276,5 +277,6 @@ func (c *Conn) leaveGroups() {
 	c.groups = nil
 }
 
-// Response returns the answer to the handshake when dialling, with an empty Body; nil on the server.
+// Response returns the answer to the handshake when dialling, with an empty Body. It is nil on the
+// server and in the browser.
 func (c *Conn) Response() *http.Response { return c.resp }

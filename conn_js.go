@@ -191,31 +191,35 @@ func (o *outbox) shut() {
 	o.mu.Unlock()
 }
 
-// post sends messages one by one.
-func (c *Conn) post(ms []Message, full admission) error {
-	for _, m := range ms {
-		if err := c.out.send(m, full); err != nil {
-			return err
-		}
+// post sends a message.
+func (c *Conn) post(m Message, full admission) error {
+	err := c.out.send(m, full)
+	if err == nil {
 		c.out.count(&c.out.stats.MessagesOut, &c.out.stats.BytesOut, len(m.Data))
 	}
-	return nil
+	return err
 }
 
 // shared is messages for many connections.
 type shared struct{ ms []Message }
 
-func (c *Conn) share(s *shared) error { return c.post(s.ms, tryRoom) }
+func (c *Conn) share(s *shared) error {
+	for _, m := range s.ms {
+		if err := c.post(m, tryRoom); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// Stats returns what has passed over the connection so far; it may be called from any
-// goroutine, also after the connection's end. In the browser it counts messages alone.
+// Stats returns what has passed over the connection so far. In the browser it counts messages alone.
 func (c *Conn) Stats() Stats {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.stats
 }
 
-// Ping is not to be had in the browser: it returns an error.
+// Ping returns an error in the browser: a page can't send pings.
 func (c *Conn) Ping(context.Context) (time.Duration, error) {
 	return 0, fmt.Errorf("ws: a page can't ping: %w", errors.ErrUnsupported)
 }

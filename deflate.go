@@ -13,12 +13,12 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// compressor compresses what one end sends. Without context takeover nothing is held between
-// messages. With it a connection holds at most 12 KiB from its first compressed message
-// on: 4 to 8 KiB of what was sent last, and a table of 4 KiB.
+// compressor compresses what one end sends. Without context takeover nothing is kept between
+// messages. With it a connection keeps at most 12 KiB from its first compressed message
+// on: the last 4 to 8 KiB that were sent, and a table of 4 KiB.
 type compressor struct {
 	bits    int      // of the window
-	takes   bool     // its context over
+	takes   bool     // context takeover
 	history *matcher // with context takeover
 }
 
@@ -227,11 +227,11 @@ const maxWindow = 32 << 10
 
 var errDeflate = errors.New("the peer sent compressed data that is broken or ends early")
 
-// decompressor decompresses what the peer sends. With context takeover a connection holds what
-// the peer may refer to: 32 KiB, or 40 so that they need not be moved with each message, and
-// less as long as less has come.
+// decompressor decompresses what the peer sends. With context takeover a connection keeps what
+// the peer may refer to: 32 KiB, or up to 40, so that not every message moves them; less as
+// long as less has come.
 type decompressor struct {
-	takes  bool // the peer its context over
+	takes  bool // the peer uses context takeover
 	window []byte
 	f      *inflater // of the message under way
 }
@@ -297,8 +297,8 @@ func (d *decompressor) end(message []byte) {
 	inflaters.Put(f)
 }
 
-// slide appends p to w, of which the last keep bytes stay, at least. They are moved when there
-// are more than full.
+// slide appends p to w and keeps at least the last keep bytes. It moves them to the front when
+// there would be more than full.
 func slide(w, p []byte, keep, full int) []byte {
 	if len(p) >= keep {
 		w, p = w[:0], p[len(p)-keep:]

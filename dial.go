@@ -11,14 +11,14 @@ import (
 	"github.com/coder/websocket"
 )
 
-// DialOptions are the options of [Dial] and [Route.Dial]. Its zero value is ready.
+// DialOptions are the options of [Dial], [Redial] and a Route's. The zero value is ready.
 type DialOptions struct {
 	// Engine is the engine's own options:
 	//
 	//   - HTTPClient makes the handshake; nil: http.DefaultClient. Its Timeout is the
 	//     handshake's alone, and without a CheckRedirect at most 10 redirects are
-	//     followed. Its Transport must give the connection away with the body of a 101, as an
-	//     [http.Transport] does; the HTTP proxy that one's Proxy names is asked to
+	//     followed. Its Transport must return the connection as the body of a 101, as
+	//     [http.Transport] does. An HTTP proxy that http.Transport.Proxy names is asked to
 	//     CONNECT (RFC 9110, section 9.3.6), for ws:// too.
 	//   - HTTPHeader and Host are sent with the handshake; Host "": the URL's.
 	//   - Subprotocols are offered, the preferred one first.
@@ -26,37 +26,38 @@ type DialOptions struct {
 	//     CompressionThreshold bytes are compressed; 0: of 128, without context takeover 512.
 	//   - OnPingReceived and OnPongReceived are called between callbacks, on their goroutine.
 	//
-	// In the browser it has Subprotocols alone.
+	// In the browser only Subprotocols is used.
 	Engine websocket.DialOptions
 
-	// Params are the values of a Route's {wildcards}. Dial has none: they are an error.
+	// Params are the values of the {wildcards} in a Route's path. Without a Route they
+	// are an error.
 	Params map[string]string
 
 	// Query is added to the URL's own.
 	Query url.Values
 
 	// Handler is dialled in memory, without a network: for tests, also inside of
-	// testing/synctest. The URL's host is then only what the request says. RemoteAddr
-	// is "192.0.2.1:1234", and TLS is set for wss and https, as httptest.NewRequest
-	// has them. Of HTTPClient its Jar, CheckRedirect and Timeout are used. nil: the
-	// network. Not in the browser.
+	// [testing/synctest]. The URL's host is then only what the request says. RemoteAddr
+	// is "192.0.2.1:1234", and TLS is set for wss and https, as in httptest.NewRequest.
+	// Of Engine.HTTPClient only Jar, CheckRedirect and Timeout are used. nil: the
+	// network. In the browser it is an error.
 	Handler http.Handler
 
 	Limits
 }
 
 // Dial connects to rawURL, whose scheme is ws, wss, http or https, and returns
-// without waiting for OnOpen. The callbacks run on a goroutine of the connection's.
+// without waiting for OnOpen. The callbacks run on a goroutine of the connection's own.
 // opts may be nil. A user and password in the URL are sent as basic authentication.
 //
-// ctx bounds the handshake only; the connection's Context carries its values. A
-// handshake that failed is a [*HandshakeError]. If the server or a proxy refused it, that has
+// ctx bounds the handshake only; the connection's Context carries its values. If the
+// handshake fails, the error is a [*HandshakeError]. If the server or a proxy refused it, that has
 // the status and the headers of the answer and the beginning of its body (at most
-// 1 KiB). Its status is 0 if there was no answer, or one that is no valid 101 (RFC 6455,
+// 1 KiB). The status is 0 if there was no answer, or one that is no valid 101 (RFC 6455,
 // section 4.1). No error holds the URL's password.
 //
-// A fault that has no Events.OnError to go to is only CloseEvent.Err. In the
-// browser Close can send the codes 1000 and 3000 to 4999; for others it sends none.
+// Without Events.OnError a fault is in CloseEvent.Err alone. In the browser Close
+// sends the codes 1000 and 3000 to 4999 as they are, and no code instead of others.
 func Dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Conn, error) {
 	c, err := dialURL(ctx, rawURL, ev, opts)
 	if err != nil {

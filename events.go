@@ -19,15 +19,15 @@ import (
 //
 //   - nil: it goes on.
 //   - a [websocket.CloseError] or a pointer to one: it closes with that code and reason.
-//   - an error that is [net.ErrClosed], while the connection is closing: nothing,
-//     for "return c.Send(m)" may lose that race every day.
+//   - an error that is [net.ErrClosed], while the connection is closing: nothing
+//     happens, so that "return c.Send(m)" is safe.
 //   - any other error: it goes to OnError, and the connection closes with 1011.
 //
 // A callback that panics does the same with a [*PanicError];
 // panic([http.ErrAbortHandler]) drops the connection without a word.
 type Events struct {
-	// OnOpen is called when the 101 has been sent. What it acquires OnClose
-	// can release: the two pair up always.
+	// OnOpen is called first, after the handshake. OnClose always follows, even if
+	// OnOpen fails, and can release what OnOpen has acquired.
 	OnOpen func(c *Conn) error
 
 	// OnMessage is called for each text or binary message (RFC 6455, section 5.6).
@@ -38,21 +38,21 @@ type Events struct {
 	OnClose func(c *Conn, e CloseEvent)
 
 	// OnError is called for faults: errors and panics of callbacks, protocol
-	// violations, messages that are too big or not UTF-8, timeouts. That a
-	// peer went away is no fault. nil: Upgrader.OnError gets it; on a
-	// connection of Dial only CloseEvent.Err tells.
+	// violations, messages that are too big or not UTF-8, timeouts. A peer
+	// that goes away is no fault. nil: Upgrader.OnError gets them; a client's
+	// are in CloseEvent.Err alone.
 	OnError func(c *Conn, err error)
 
 	// Value is what Conn.Value returns: whose connection it is, say, for code
-	// that has only the Conn, as one that walks over a Group.
+	// that has only the Conn, such as a loop over a Group.
 	Value any
 }
 
 // Message is one text or binary message.
 type Message struct {
 	Type websocket.MessageType
-	// Data of a message that was received is the callback's to keep and to
-	// change, but for Limits.ReuseData. Data of one that is sent is copied.
+	// Data of a received message may be kept and changed by the callback, unless
+	// Limits.ReuseData is set. Data of a message that is sent is copied.
 	Data []byte
 }
 
@@ -74,7 +74,7 @@ func JSON(v any) (Message, error) {
 // String returns the message's data as a string, whatever its type.
 func (m Message) String() string { return string(m.Data) }
 
-// Decode decodes the message's data, which is JSON, into v.
+// Decode decodes the message's data as JSON into v, whatever its type.
 func (m Message) Decode(v any) error {
 	if err := json.Unmarshal(m.Data, v); err != nil {
 		return fmt.Errorf("ws: can't decode the message: %w", err)
@@ -92,11 +92,12 @@ type CloseEvent struct {
 	Reason string
 	// WasClean is true if both ends sent a Close frame.
 	WasClean bool
-	// Err is what OnError got, or else why there was no valid Close frame.
+	// Err is what OnError got, or else why there was no valid Close frame. It is
+	// nil after a close without fault.
 	Err error
 }
 
-// PanicError is given to OnError when a callback panicked.
+// PanicError is what OnError gets when a callback has panicked.
 type PanicError struct {
 	Value any    // of the panic
 	Stack []byte // as debug.Stack formats it

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,80 +15,62 @@ import (
 	"github.com/seed412db446/ws"
 )
 
+// Testing your handlers: Dial takes the handler itself, with all its routes and
+// middleware, in the place of a network.
+func ExampleDial() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ws", ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) },
+		}, nil
+	}))
+
+	got, closed := make(chan string), make(chan ws.CloseEvent)
+	c, err := ws.Dial(context.Background(), "ws://test/ws", ws.Events{
+		OnMessage: func(c *ws.Conn, m ws.Message) error { got <- m.String(); return nil },
+		OnClose:   func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
+	}, &ws.DialOptions{Handler: mux})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.SendText("hello")
+	fmt.Println(<-got)
+	c.Close(4000, "enough")
+	e := <-closed
+	fmt.Println(int(e.Code), e.Reason, e.WasClean, c.ReadyState() == ws.Closed)
+	// Output:
+	// hello
+	// 4000 enough true true
+}
+
 // A token in a header, a subprotocol and compression; and 5 s for the handshake.
 func ExampleDialOptions() {
-	server := ws.Guard((&ws.Upgrader{Engine: websocket.AcceptOptions{Subprotocols: []string{"chat.v2"}}}).Upgrade(
-		func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-			fmt.Println(r.Header.Get("Authorization"), r.URL.Query().Get("room"))
-			return ws.Events{}, nil
-		}))
+	u := &ws.Upgrader{Engine: websocket.AcceptOptions{Subprotocols: []string{"chat.v2"}}}
+	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		fmt.Println(r.Header.Get("Authorization"), r.FormValue("room"))
+		return ws.Events{}, nil
+	})
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	closed := make(chan struct{})
-	opts := &ws.DialOptions{Handler: server} // without it: over the network
-	opts.Engine.HTTPHeader = http.Header{"Authorization": {"Bearer 7"}}
-	opts.Engine.Subprotocols = []string{"chat.v2", "chat.v1"}
-	opts.Engine.CompressionMode = websocket.CompressionNoContextTakeover
-	c, err := ws.Dial(ctx, "wss://example.com/ws?room=lobby", ws.Events{
-		OnClose: func(*ws.Conn, ws.CloseEvent) { close(closed) },
-	}, opts)
+	c, err := ws.Dial(ctx, "wss://example.com/ws", ws.Events{}, &ws.DialOptions{
+		Engine: websocket.DialOptions{
+			HTTPHeader:      http.Header{"Authorization": {"Bearer 7"}},
+			Subprotocols:    []string{"chat.v2", "chat.v1"},
+			CompressionMode: websocket.CompressionNoContextTakeover,
+		},
+		Query:   url.Values{"room": {"lobby"}},
+		Handler: h, // without it: over the network
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(c.Subprotocol())
-	c.Close(websocket.StatusNormalClosure, "")
-	<-closed
 	// Output:
 	// Bearer 7 lobby
 	// chat.v2
-}
-
-func ExampleConn_Request() {
-	server := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{OnOpen: func(c *ws.Conn) error {
-			return c.SendText("you are " + c.Request().RemoteAddr) // the request that was upgraded
-		}}, nil
-	})
-
-	closed := make(chan struct{})
-	c, err := ws.Dial(context.Background(), "ws://example.com/ws", ws.Events{
-		OnMessage: func(c *ws.Conn, m ws.Message) error {
-			fmt.Println(m)
-			return websocket.CloseError{Code: websocket.StatusNormalClosure}
-		},
-		OnClose: func(*ws.Conn, ws.CloseEvent) { close(closed) },
-	}, &ws.DialOptions{Handler: server})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	<-closed
-	fmt.Println("asked", c.Request().Host, "for", c.Request().URL.Path) // the request that was sent
-	// Output:
-	// you are 192.0.2.1:1234
-	// asked example.com for /ws
-}
-
-func ExampleConn_Response() {
-	server := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		w.Header().Set("X-Node", "7")
-		return ws.Events{}, nil
-	})
-
-	closed := make(chan struct{})
-	c, err := ws.Dial(context.Background(), "ws://example.com/ws", ws.Events{
-		OnClose: func(*ws.Conn, ws.CloseEvent) { close(closed) },
-	}, &ws.DialOptions{Handler: server})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(c.Response().Status, c.Response().Header.Get("X-Node"))
-	c.Close(websocket.StatusNormalClosure, "")
-	<-closed
-	// Output: 101 Switching Protocols 7
 }
 
 func ExampleHandshakeError() {
@@ -105,4 +88,80 @@ func ExampleHandshakeError() {
 	// Output:
 	// ws: the handshake was refused with 503: too many connections
 	// again in 30 seconds
+}
+
+func ExampleConn_Response() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		w.Header().Set("X-Node", "7")
+		return ws.Events{}, nil
+	})
+	c, err := ws.Dial(context.Background(), "ws://example.com/ws", ws.Events{}, &ws.DialOptions{Handler: h})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(c.Response().Status, c.Response().Header.Get("X-Node"))
+	// Output: 101 Switching Protocols 7
+}
+
+// Ping measures the round trip. It is not for the connection's own callbacks, which
+// hold up the pong.
+func ExampleConn_Ping() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, nil
+	})
+	c, err := ws.Dial(context.Background(), "ws://example.com/ws", ws.Events{}, &ws.DialOptions{Handler: h})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	d, err := c.Ping(context.Background())
+	fmt.Println(d > 0, err)
+	fmt.Println(c.Stats().RTT == d)
+	// Output:
+	// true <nil>
+	// true
+}
+
+// A client that stays connected while ctx lasts. Before every attempt it says which number
+// it saw last, so that the server goes on from there.
+func ExampleRedial() {
+	numbers := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		var last int
+		fmt.Sscan(r.FormValue("after"), &last)
+		return ws.Events{OnOpen: func(c *ws.Conn) error {
+			c.SendText(fmt.Sprint(last + 1))
+			c.SendText(fmt.Sprint(last + 2))
+			return websocket.CloseError{Code: websocket.StatusServiceRestart}
+		}}, nil
+	})
+
+	ctx, cancel := context.WithCancel(context.Background())
+	last := "0"
+	err := ws.Redial(ctx, "https://example.com/numbers", func() (ws.Events, *ws.DialOptions, error) {
+		return ws.Events{
+			OnMessage: func(c *ws.Conn, m ws.Message) error {
+				last = m.String()
+				fmt.Println(last)
+				if last == "4" {
+					cancel()
+				}
+				return nil
+			},
+		}, &ws.DialOptions{Query: url.Values{"after": {last}}, Handler: numbers}, nil
+	}, &ws.Retry{
+		First: time.Millisecond, // leave it out for 500 ms
+		Max:   time.Minute,      // and this for 30 s
+		Waiting: func(d time.Duration, e ws.CloseEvent, err error) {
+			fmt.Println("closed with", int(e.Code))
+		},
+	})
+	fmt.Println(err)
+	// Output:
+	// 1
+	// 2
+	// closed with 1012
+	// 3
+	// 4
+	// context canceled
 }

@@ -10,54 +10,163 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
+
 	"github.com/seed412db446/ws"
 )
 
-// ask dials h in memory, sends each message in turn and waits for its answer.
-// Then it waits for the server to close, or closes.
-func ask(h http.Handler, messages ...string) (answers []string, end ws.CloseEvent, err error) {
-	got := make(chan string)
-	closed := make(chan ws.CloseEvent, 1)
-	c, err := ws.Dial(context.Background(), "http://example.com/ws", ws.Events{
-		OnMessage: func(c *ws.Conn, m ws.Message) error { got <- m.String(); return nil },
-		OnClose:   func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
-	}, &ws.DialOptions{Handler: h})
-	if err != nil {
-		return nil, end, err
-	}
-	for _, m := range messages {
-		c.SendText(m)
-		select {
-		case answer := <-got:
-			answers = append(answers, answer)
-		case end := <-closed:
-			return answers, end, nil
-		}
-	}
-	c.Close(websocket.StatusNormalClosure, "")
-	return answers, <-closed, nil
-}
-
-func ExampleUpgrade() {
+// A server and a client. The factory runs once for each connection, whose state is its closure.
+func Example() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws", ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		count := 0 // this connection's own: callbacks run one at a time
+		name, count := r.FormValue("name"), 0
 		return ws.Events{
 			OnMessage: func(c *ws.Conn, m ws.Message) error {
-				count++
-				return c.SendText(fmt.Sprintf("%d: %s", count, m))
+				count++ // without a lock: callbacks run one at a time
+				return c.SendText(fmt.Sprintf("message %d of %s: %s", count, name, m))
 			},
 		}, nil
 	}))
-	// http.ListenAndServe(":3000", ws.Guard(mux))
+	server := httptest.NewServer(ws.Guard(mux)) // or http.ListenAndServe(":3000", ws.Guard(mux))
+	defer server.Close()
 
-	fmt.Println(ask(mux, "hello", "again"))
-	// Output: [1: hello 2: again] {StatusNormalClosure  true <nil>} <nil>
+	closed := make(chan ws.CloseEvent)
+	c, err := ws.Dial(context.Background(), server.URL+"/ws?name=ann", ws.Events{
+		OnMessage: func(c *ws.Conn, m ws.Message) error {
+			fmt.Println(m)
+			return c.Close(websocket.StatusNormalClosure, "")
+		},
+		OnClose: func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
+	}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.SendText("hello")
+	e := <-closed
+	fmt.Println(int(e.Code), e.WasClean)
+	// Output:
+	// message 1 of ann: hello
+	// 1000 true
+}
+
+func ExampleUpgrade() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) },
+		}, nil
+	})
+	talk(h, "hello", "again")
+	// Output:
+	// hello
+	// again
+	// closed: 1000 ""
+}
+
+// What becomes of a panic: the connection ends, and the process goes on.
+func ExampleEvents() {
+	ended := make(chan ws.CloseEvent, 1)
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnOpen:    func(c *ws.Conn) error { return nil }, // acquires what OnClose releases
+			OnMessage: func(c *ws.Conn, m ws.Message) error { panic("no such command: " + m.String()) },
+			OnError:   func(c *ws.Conn, err error) {}, // logs it; a *ws.PanicError has the stack
+			OnClose:   func(c *ws.Conn, e ws.CloseEvent) { ended <- e },
+		}, nil
+	}), "jump")
+	e := <-ended
+	fmt.Println(e.Err)
+	// Output:
+	// closed: 1011 ""
+	// ws: a callback panicked: no such command: jump
+}
+
+// An Upgrader has the options of its connections.
+func ExampleUpgrader() {
+	u := &ws.Upgrader{
+		Engine: websocket.AcceptOptions{
+			OriginPatterns:  []string{"*.example.org"}, // pages of other hosts that may connect
+			Subprotocols:    []string{"chat.v2", "chat.v1"},
+			CompressionMode: websocket.CompressionNoContextTakeover,
+		},
+		Fallback: http.FileServer(http.Dir("web")), // for requests that are no handshake
+		Detach:   true,                             // the handler returns after the upgrade
+		Limits:   ws.Limits{ReadLimit: 10, PingInterval: time.Minute, PingTimeout: 5 * time.Second, ReuseData: true},
+	}
+	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) },
+		}, nil
+	}), "short", "too long for it")
+	// Output:
+	// short
+	// closed: 1009 "message too big"
+}
+
+// The factory authenticates: it runs before the answer, and can refuse.
+func ExampleReject() {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		session, err := r.Cookie("session")
+		if err != nil {
+			return ws.Events{}, ws.Reject(http.StatusUnauthorized, "sign in first")
+		}
+		return ws.Events{Value: session.Value}, nil
+	}))
+	// Output: ws: the handshake was refused with 401: sign in first
+}
+
+// Browsers hide from a page why it was refused. RejectWithClose tells it.
+func ExampleUpgrader_rejectWithClose() {
+	u := &ws.Upgrader{RejectWithClose: true}
+	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, ws.Reject(http.StatusUnauthorized, "sign in first")
+	}))
+	// Output: closed: 4401 "sign in first"
+}
+
+// Any rule can decide which pages may connect. This one also refuses a Host that is
+// not ours, against DNS rebinding.
+func ExampleUpgrader_checkOrigin() {
+	u := &ws.Upgrader{
+		CheckOrigin: func(r *http.Request) bool {
+			origin := r.Header.Get("Origin") // "": no page
+			return r.Host == "example.com" && (origin == "" || origin == "https://example.com")
+		},
+		OnError: func(r *http.Request, err error) {}, // no log
+	}
+	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{}, nil
+	}))
+	// Output: ws: the handshake was refused with 403: a page of Origin "http://example.com" may not connect to Host "example.com": Upgrader.CheckOrigin says so
+}
+
+// A page can't set headers, but it can offer subprotocols, and one of them may be a token:
+// new WebSocket(url, ["chat", "token." + token]). The answer is the other one.
+func ExampleSubprotocols() {
+	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		for _, offered := range ws.Subprotocols(r) {
+			if token, ok := strings.CutPrefix(offered, "token."); ok && token == "7" {
+				w.Header().Set("Sec-WebSocket-Protocol", "chat")
+				return ws.Events{}, nil
+			}
+		}
+		return ws.Events{}, ws.Reject(http.StatusUnauthorized, "no valid token")
+	})
+	c, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{}, &ws.DialOptions{
+		Handler: h,
+		Engine:  websocket.DialOptions{Subprotocols: []string{"chat", "token.7"}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(c.Subprotocol())
+	// Output: chat
 }
 
 // A middleware that sets a header too late is named.
@@ -73,87 +182,31 @@ func ExampleGuard() {
 	echo := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }}, nil
 	})
-	ask(ws.Guard(late(echo)), "hello")
+	talk(ws.Guard(late(echo)), "hello")
 
 	var report *ws.HeaderError
 	if errors.As(<-reports, &report) {
 		fmt.Println(report.Op, report.Key, path.Base(report.File))
 	}
-	// Output: set X-Took example_test.go
+	// Output:
+	// hello
+	// closed: 1000 ""
+	// set X-Took example_test.go
 }
 
 // Behind http.TimeoutHandler, whose writer hides http.Hijacker, an upgrade works with Guard.
 func ExampleGuard_timeoutHandler() {
-	u := &ws.Upgrader{OnError: func(r *http.Request, err error) {}}
-	echo := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+	u := &ws.Upgrader{OnError: func(r *http.Request, err error) {}} // no log
+	h := http.TimeoutHandler(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) }}, nil
-	})
-	h := http.TimeoutHandler(echo, time.Minute, "too late")
+	}), time.Minute, "too late")
 
-	_, _, err := ask(h, "hello")
-	fmt.Println(err)
-	answers, _, err := ask(ws.Guard(h), "hello")
-	fmt.Println(answers, err)
+	talk(h, "hello")
+	talk(ws.Guard(h), "hello")
 	// Output:
 	// ws: the handshake was refused with 501: *http.timeoutWriter hides http.Hijacker; install ws.Guard outside it
-	// [hello] <nil>
-}
-
-// Authenticate in the factory: it runs before the answer, and can refuse.
-func ExampleReject() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		if r.Header.Get("Authorization") == "" {
-			return ws.Events{}, ws.Reject(http.StatusForbidden, "members only")
-		}
-		return ws.Events{}, nil
-	})
-	_, _, err := ask(h)
-	var refused *ws.HandshakeError
-	if errors.As(err, &refused) {
-		fmt.Println(refused.Status, refused.Err)
-	}
-	// Output: 403 members only
-}
-
-// Any rule can decide which pages may connect. This one also refuses a Host that is
-// not ours, against DNS rebinding.
-func ExampleUpgrader_checkOrigin() {
-	u := &ws.Upgrader{
-		OnError: func(r *http.Request, err error) {},
-		CheckOrigin: func(r *http.Request) bool {
-			origin := r.Header.Get("Origin") // "": no page
-			return r.Host == "example.com" && (origin == "" || origin == "https://app.example.com")
-		},
-	}
-	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) { return ws.Events{}, nil })
-	for _, origin := range []string{"https://app.example.com", "https://evil.test"} {
-		_, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{}, &ws.DialOptions{
-			Handler: h,
-			Engine:  websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}},
-		})
-		fmt.Println(err)
-	}
-	// Output:
-	// <nil>
-	// ws: the handshake was refused with 403: a page of Origin "https://evil.test" may not connect to Host "example.com": Upgrader.CheckOrigin says so
-}
-
-// Browsers hide from a page why it was refused. RejectWithClose tells it.
-func ExampleUpgrader_rejectWithClose() {
-	u := &ws.Upgrader{RejectWithClose: true}
-	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{}, ws.Reject(http.StatusUnauthorized, "sign in first")
-	})
-	closed := make(chan ws.CloseEvent)
-	ws.Dial(context.Background(), "ws://example.com/", ws.Events{
-		OnClose: func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
-	}, &ws.DialOptions{
-		Handler: h,
-		Engine:  websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://example.com"}}}, // as a page has it
-	})
-	e := <-closed
-	fmt.Println(int(e.Code), e.Reason)
-	// Output: 4401 sign in first
+	// hello
+	// closed: 1000 ""
 }
 
 // An OnError of one's own can count errors, say, and leave the log as it is.
@@ -164,187 +217,220 @@ func ExampleUpgrader_LogError() {
 		counted <- r.URL.Path
 		u.LogError(r, err)
 	}
-	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{}, ws.Reject(http.StatusForbidden, "members only")
-	})
-	ask(h)
-	fmt.Println(<-counted)
-	// Output: /ws
-}
-
-// A factory may choose the subprotocol by what the client offers.
-func ExampleSubprotocols() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		for _, p := range ws.Subprotocols(r) {
-			if strings.HasPrefix(p, "chat.") {
-				w.Header().Set("Sec-WebSocket-Protocol", p)
-				break
-			}
-		}
-		return ws.Events{}, nil
-	})
-	c, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{}, &ws.DialOptions{
-		Handler: h,
-		Engine:  websocket.DialOptions{Subprotocols: []string{"mail.v1", "chat.v2", "chat.v1"}},
-	})
-	if err == nil {
-		fmt.Println(c.Subprotocol())
-	}
-	// Output: chat.v2
-}
-
-func ExampleUpgrader() {
-	u := &ws.Upgrader{
-		Engine: websocket.AcceptOptions{
-			OriginPatterns: []string{"*.example.com"}, // pages of other hosts that may connect
-			Subprotocols:   []string{"chat.v2", "chat.v1"},
-		},
-		Limits: ws.Limits{ReadLimit: 10, PingInterval: time.Minute},
-	}
-	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{
-			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Send(m) },
-			OnError:   func(c *ws.Conn, err error) { fmt.Println(err) },
-		}, nil
-	})
-	answers, end, _ := ask(h, "short", "too long for it")
-	fmt.Println(answers, int(end.Code))
+	}))
+	fmt.Println("counted", <-counted)
 	// Output:
-	// ws: the peer sent a message of more than 10 bytes (Limits.ReadLimit)
-	// [short] 1009
+	// ws: the handshake was refused with 403: members only
+	// counted /ws
 }
 
 // Serve upgrades inside a handler of one's own.
 func ExampleUpgrader_Serve() {
-	u := new(ws.Upgrader)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := u.Serve(w, r, ws.Events{
+	u, served := new(ws.Upgrader), make(chan error, 1)
+	talk(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		served <- u.Serve(w, r, ws.Events{
 			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.SendText(strings.ToUpper(m.String())) },
 		})
-		fmt.Println("served:", err)
-	})
-	done := make(chan bool)
-	answers, _, _ := ask(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h(w, r)
-		close(done)
 	}), "hello")
-	<-done
-	fmt.Println(answers)
+	fmt.Println("served:", <-served)
 	// Output:
+	// HELLO
+	// closed: 1000 ""
 	// served: <nil>
-	// [HELLO]
 }
 
 // Shut the Upgrader down before the http.Server, which knows nothing of WebSockets.
 func ExampleUpgrader_Shutdown() {
 	u := new(ws.Upgrader)
-	opened := make(chan bool)
-	server := &http.Server{Handler: u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+	h := u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
 		return ws.Events{
-			OnOpen:  func(c *ws.Conn) error { close(opened); return nil },
-			OnClose: func(c *ws.Conn, e ws.CloseEvent) { fmt.Println("server:", int(e.Code), e.WasClean) },
+			OnClose: func(c *ws.Conn, e ws.CloseEvent) { fmt.Println("closed:", int(e.Code), e.WasClean) },
 		}, nil
-	})}
-	closed := make(chan ws.CloseEvent, 1)
-	ws.Dial(context.Background(), "http://example.com/", ws.Events{
-		OnClose: func(c *ws.Conn, e ws.CloseEvent) { closed <- e },
-	}, &ws.DialOptions{Handler: server.Handler})
-	<-opened
+	})
+	server := httptest.NewServer(ws.Guard(h))
+	if _, err := ws.Dial(context.Background(), server.URL, ws.Events{}, nil); err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	u.Shutdown(ctx) // every OnClose has returned now
-	server.Shutdown(ctx)
-	e := <-closed
-	fmt.Println("client:", int(e.Code), e.WasClean)
+	err := u.Shutdown(ctx) // every OnClose has returned now
+	fmt.Println(err, server.Config.Shutdown(ctx))
 	// Output:
-	// server: 1001 true
-	// client: 1001 true
+	// closed: 1001 true
+	// <nil> <nil>
+}
+
+func ExampleMessage_Decode() {
+	type point struct{ X, Y int }
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			var p point
+			if err := m.Decode(&p); err != nil {
+				return websocket.CloseError{Code: websocket.StatusInvalidFramePayloadData, Reason: "not a point"}
+			}
+			return c.SendJSON(point{p.Y, p.X})
+		}}, nil
+	}), `{"X":1,"Y":2}`, "nonsense")
+	// Output:
+	// {"X":2,"Y":1}
+	// closed: 1007 "not a point"
+}
+
+// Closing with a code is the way to tell a page why.
+func ExampleConn_Close() {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Close(4001, "bye") },
+			// or: return websocket.CloseError{Code: 4001, Reason: "bye"}
+		}, nil
+	}), "hello")
+	// Output: closed: 4001 "bye"
+}
+
+// TrySend suits messages that are worth nothing later: a position, a price.
+func ExampleConn_TrySend() {
+	tick := func(c *ws.Conn, price string) error {
+		err := c.TrySend(ws.Text(price))
+		if errors.Is(err, ws.ErrBufferFull) {
+			return nil // the client is slow: it gets the next price instead
+		}
+		return err
+	}
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { return tick(c, "42") }}, nil
+	}), "price?")
+	// Output:
+	// 42
+	// closed: 1000 ""
 }
 
 // A room: everybody gets what one of them says.
 func ExampleGroup() {
 	var room ws.Group
-	joined := make(chan bool)
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		name := r.FormValue("name")
 		return ws.Events{
 			OnOpen: func(c *ws.Conn) error {
-				room.Add(c) // leaves by itself
-				joined <- true
+				room.Add(c) // it leaves by itself
 				return nil
 			},
 			OnMessage: func(c *ws.Conn, m ws.Message) error {
-				room.Broadcast(m, c) // to all but c
-				return nil
+				s := fmt.Sprintf("%s, one of %d, says %s", name, room.Len(), m)
+				return room.Broadcast(ws.Text(s)) // Broadcast(ws.Text(s), c): to all but c
 			},
 		}, nil
-	})
-	said := make(chan string)
-	join := func(name string) *ws.Conn {
-		c, _ := ws.Dial(context.Background(), "http://example.com/", ws.Events{
-			OnMessage: func(c *ws.Conn, m ws.Message) error { said <- name + " got " + m.String(); return nil },
-		}, &ws.DialOptions{Handler: h})
-		<-joined
-		return c
-	}
-	join("ann")
-	join("bob").SendText("hello")
-	fmt.Println(room.Len(), <-said)
-	// Output: 2 ann got hello
+	}), "hello")
+	// Output:
+	// ann, one of 1, says hello
+	// closed: 1000 ""
 }
 
 // Messages that belong together leave in one write a member, and none comes between them.
 func ExampleGroup_BroadcastAll() {
 	var room ws.Group
 	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{
-			OnOpen: func(c *ws.Conn) error { room.Add(c); return nil },
-			OnMessage: func(c *ws.Conn, m ws.Message) error {
-				return room.BroadcastAll([]ws.Message{ws.Text("a picture by " + m.String()), ws.Binary([]byte("GIF89a…"))})
-			},
-		}, nil
+		return ws.Events{OnOpen: func(c *ws.Conn) error {
+			room.Add(c)
+			return room.BroadcastAll([]ws.Message{ws.Text("a picture"), ws.Binary([]byte("GIF89a"))})
+		}}, nil
 	})
-	got, closed := make(chan ws.Message), make(chan bool)
-	c, _ := ws.Dial(context.Background(), "http://example.com/", ws.Events{
+	got := make(chan ws.Message)
+	if _, err := ws.Dial(context.Background(), "ws://example.com/", ws.Events{
 		OnMessage: func(c *ws.Conn, m ws.Message) error { got <- m; return nil },
-		OnClose:   func(*ws.Conn, ws.CloseEvent) { close(closed) },
-	}, &ws.DialOptions{Handler: h})
-	c.SendText("ann")
+	}, &ws.DialOptions{Handler: h}); err != nil {
+		fmt.Println(err)
+		return
+	}
 	for range 2 {
 		m := <-got
-		fmt.Println(m.Type, m)
+		fmt.Println(m.Type, len(m.Data))
 	}
-	c.Close(websocket.StatusNormalClosure, "")
-	<-closed
 	// Output:
-	// MessageText a picture by ann
-	// MessageBinary GIF89a…
+	// MessageText 9
+	// MessageBinary 6
+}
+
+// A video: who is slow gets the next picture.
+func ExampleGroup_All() {
+	var viewers ws.Group
+	show := func(picture []byte) {
+		for c := range viewers.All() {
+			if c.Buffered() == 0 {
+				c.SendBinary(picture)
+			}
+		}
+	}
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			OnOpen:    func(c *ws.Conn) error { viewers.Add(c); return nil },
+			OnMessage: func(c *ws.Conn, m ws.Message) error { show([]byte("GIF89a")); return nil },
+		}, nil
+	}), "a picture?")
+	// Output:
+	// GIF89a
+	// closed: 1000 ""
 }
 
 // Value says whose connection it is, to code that has only the Conn.
 func ExampleConn_Value() {
-	var all ws.Group
-	joined := make(chan bool)
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{
-			Value:  r.URL.Query().Get("user"),
-			OnOpen: func(c *ws.Conn) error { all.Add(c); joined <- true; return nil },
-		}, nil
-	})
-	closed := make(chan string)
-	for _, user := range []string{"ann", "bob"} {
-		ws.Dial(context.Background(), "http://example.com/?user="+user, ws.Events{
-			OnClose: func(_ *ws.Conn, e ws.CloseEvent) { closed <- user + ": " + e.Reason },
-		}, &ws.DialOptions{Handler: h})
-		<-joined
-	}
-	for c := range all.All() {
-		if c.Value() == "bob" {
-			c.Close(4403, "you were banned")
+	u := new(ws.Upgrader)
+	ban := func(name string) {
+		for c := range u.Conns() {
+			if c.Value() == name {
+				c.Close(4403, "you were banned")
+			}
 		}
 	}
-	fmt.Println(<-closed)
-	// Output: bob: you were banned
+	talk(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{
+			Value:     r.FormValue("name"),
+			OnMessage: func(c *ws.Conn, m ws.Message) error { ban(m.String()); return nil },
+		}, nil
+	}), "ann")
+	// Output: closed: 4403 "you were banned"
+}
+
+func ExampleConn_Request() {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			return c.SendText(c.Request().FormValue("name") + " at " + c.Request().RemoteAddr)
+		}}, nil
+	}), "who am I?")
+	// Output:
+	// ann at 192.0.2.1:1234
+	// closed: 1000 ""
+}
+
+// NetConn gives the connection's addresses and, where it is a socket, its options.
+func ExampleConn_NetConn() {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			if tcp, ok := c.NetConn().(*net.TCPConn); ok {
+				tcp.SetKeepAlive(false) // the heartbeat finds out as well
+			}
+			return c.SendText("you are " + c.NetConn().RemoteAddr().String())
+		}}, nil
+	}), "who am I?")
+	// Output:
+	// you are 192.0.2.1:1234
+	// closed: 1000 ""
+}
+
+func ExampleConn_Stats() {
+	talk(ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			s := c.Stats()
+			return c.SendText(fmt.Sprintf("%d of %d bytes, %d with frames", s.MessagesIn, s.BytesIn, s.WireIn))
+		}}, nil
+	}), "hello", "world")
+	// Output:
+	// 1 of 5 bytes, 11 with frames
+	// 2 of 10 bytes, 22 with frames
+	// closed: 1000 ""
 }
 
 // A stream carries any protocol of a net.Conn. Here both ends speak lines.
@@ -359,7 +445,7 @@ func ExampleStream() {
 		}), nil
 	})
 	done := make(chan bool)
-	ws.Dial(context.Background(), "http://example.com/", ws.Stream(func(c net.Conn) {
+	ws.Dial(context.Background(), "ws://example.com/", ws.Stream(func(c net.Conn) {
 		defer close(done)
 		c.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprint(c, "hello\nagain\n")
@@ -375,96 +461,29 @@ func ExampleStream() {
 	// <nil>
 }
 
-// TrySend suits messages that are worth nothing later: a position, a price.
-func ExampleConn_TrySend() {
-	tick := func(c *ws.Conn, price string) {
-		switch err := c.TrySend(ws.Text(price)); {
-		case errors.Is(err, ws.ErrBufferFull):
-			// The client is slow. It gets the next price instead.
-		case err != nil:
-			return // the connection is closing
+// talk is the client of these examples: a page of http://example.com. It connects to h in
+// memory, and sends each message when the one before was answered. It prints the answers, and the end.
+func talk(h http.Handler, messages ...string) {
+	next := func(c *ws.Conn) error {
+		if len(messages) == 0 {
+			return c.Close(websocket.StatusNormalClosure, "")
 		}
+		m := messages[0]
+		messages = messages[1:]
+		return c.SendText(m)
 	}
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error { tick(c, "42"); return nil }}, nil
+	closed := make(chan bool)
+	_, err := ws.Dial(context.Background(), "ws://example.com/ws?name=ann", ws.Events{
+		OnOpen:    next,
+		OnMessage: func(c *ws.Conn, m ws.Message) error { fmt.Println(m); return next(c) },
+		OnClose:   func(c *ws.Conn, e ws.CloseEvent) { fmt.Printf("closed: %d %q\n", e.Code, e.Reason); close(closed) },
+	}, &ws.DialOptions{
+		Handler: h,
+		Engine:  websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://example.com"}}},
 	})
-	answers, _, _ := ask(h, "price?")
-	fmt.Println(answers)
-	// Output: [42]
-}
-
-// Ping measures the round trip. It is not for the connection's own callbacks, which
-// hold up the pong.
-func ExampleConn_Ping() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{}, nil
-	})
-	c, err := ws.Dial(context.Background(), "http://example.com/", ws.Events{}, &ws.DialOptions{Handler: h})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	d, err := c.Ping(context.Background())
-	fmt.Println(d > 0, err)
-	fmt.Println(c.Stats().RTT == d)
-	// Output:
-	// true <nil>
-	// true
-}
-
-func ExampleConn_Stats() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
-			s := c.Stats()
-			return c.SendText(fmt.Sprintf("%d messages of %d bytes, %d with their frames", s.MessagesIn, s.BytesIn, s.WireIn))
-		}}, nil
-	})
-	answers, _, _ := ask(h, "hello", "world")
-	fmt.Println(answers[1])
-	// Output: 2 messages of 10 bytes, 22 with their frames
-}
-
-// NetConn gives the connection's addresses and, where it is a socket, its options.
-func ExampleConn_NetConn() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
-			if tcp, ok := c.NetConn().(*net.TCPConn); ok {
-				tcp.SetKeepAlive(false) // the heartbeat finds out as well
-			}
-			return c.SendText("you are " + c.NetConn().RemoteAddr().String())
-		}}, nil
-	})
-	answers, _, _ := ask(h, "who am I?")
-	fmt.Println(answers)
-	// Output: [you are 192.0.2.1:1234]
-}
-
-// Closing with a code is the way to tell a page why.
-func ExampleConn_Close() {
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{
-			OnMessage: func(c *ws.Conn, m ws.Message) error { return c.Close(4001, "bye") },
-			// or: return websocket.CloseError{Code: 4001, Reason: "bye"}
-		}, nil
-	})
-	_, end, _ := ask(h, "hello")
-	fmt.Println(int(end.Code), end.Reason, end.WasClean)
-	// Output: 4001 bye true
-}
-
-func ExampleMessage_Decode() {
-	type point struct{ X, Y int }
-	h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
-			var p point
-			if err := m.Decode(&p); err != nil {
-				return websocket.CloseError{Code: websocket.StatusInvalidFramePayloadData, Reason: "not a point"}
-			}
-			return c.SendJSON(point{p.Y, p.X})
-		}}, nil
-	})
-	answers, _, _ := ask(h, `{"X":1,"Y":2}`)
-	_, end, _ := ask(h, "nonsense")
-	fmt.Println(answers, int(end.Code), end.Reason)
-	// Output: [{"X":2,"Y":1}] 1007 not a point
+	<-closed
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// flush begins to write the queue and waits for nothing: a plain socket takes what
-// it can at once, the rest is written by a goroutine that ends with the queue.
+// flush begins to write the queue, without waiting: a plain socket takes what it can
+// at once, and a goroutine that ends with the queue writes the rest.
 func (o *outbox) flush() {
 	if o.writing || o.head == nil {
 		return
@@ -43,8 +43,8 @@ func (o *outbox) flush() {
 	o.handOver()
 }
 
-// fits reports whether TLS certainly takes all of the queue, f, without waiting: the socket under it
-// said that it has room, and what was written since is charged for, with TLS's and the system's overhead.
+// fits reports whether TLS certainly takes the whole queue, f, without waiting. The socket under it
+// said how much room it has; budget is that, less what was written since, with TLS's and the system's overhead.
 func (o *outbox) fits(f *buffer) bool {
 	if !o.tls || f.next != nil || len(f.b)-f.off > piece {
 		return false
@@ -60,19 +60,19 @@ func (o *outbox) fits(f *buffer) bool {
 	return true
 }
 
-// writeNow writes p, or of it what a plain socket takes, without waiting.
+// writeNow writes p without waiting, or as much of it as a plain socket takes.
 func (o *outbox) writeNow(p []byte) (int, error) {
 	if o.raw != nil {
 		return o.write(p, nil, false)
 	}
-	if now := o.now(); now > o.deadline { // should the system be out of memory all the same
+	if now := o.now(); now > o.deadline { // in case the system is out of memory all the same
 		o.deadline = now + o.limits.WriteTimeout/2
 		o.sock.SetWriteDeadline(time.Now().Add(o.limits.WriteTimeout))
 	}
 	return o.sock.Write(p)
 }
 
-// handOver lets a goroutine write the queue, with waiting.
+// handOver starts a goroutine that writes the queue and may wait.
 func (o *outbox) handOver() {
 	o.writing, o.budget = true, 0
 	if o.deadline > 0 {
@@ -83,8 +83,8 @@ func (o *outbox) handOver() {
 	go o.drain()
 }
 
-// sendDirect writes the queue and then p as a frame, outside of the mutex and without a
-// copy of p but of what does not leave at once.
+// sendDirect writes the queue and then p as a frame, without holding the mutex. It
+// copies only what does not leave at once.
 func (o *outbox) sendDirect(b0 byte, p []byte) {
 	t, n := o.open(maxHeader), len(p) // the only one in the queue
 	if b0 != 0 {
@@ -149,7 +149,7 @@ func (o *outbox) emptied() {
 	}
 }
 
-// drain writes the queue with waiting.
+// drain writes the queue, and waits for the peer where it must.
 func (o *outbox) drain() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -173,7 +173,7 @@ func (o *outbox) drain() {
 	o.wake()
 }
 
-// writeAll writes p with waiting. The watchdog sees its progress.
+// writeAll writes p, and waits for the peer where it must. The watchdog sees its progress.
 func (o *outbox) writeAll(p []byte) error {
 	for len(p) > 0 {
 		var n int
@@ -209,7 +209,7 @@ func (o *outbox) writeAll(p []byte) error {
 	return nil
 }
 
-// write writes of a and then b to the plain socket what one system call takes; with wait something.
+// write writes a and then b to the plain socket, as much as one system call takes. With wait it waits until that is something.
 func (o *outbox) write(a, b []byte, wait bool) (int, error) {
 	if o.sendFD == nil {
 		o.sendFD = func(fd uintptr) bool {
@@ -252,8 +252,8 @@ func (o *outbox) discard() {
 	o.wake()
 }
 
-// drop ends the connection at once. The first reason stands. It is the only way to
-// close the socket under the goroutine that reads it.
+// drop ends the connection at once. The first reason stands. Nothing else closes the
+// socket while the connection's goroutine reads from it.
 func (o *outbox) drop(why error) {
 	o.mu.Lock()
 	if o.why != nil {
@@ -321,7 +321,7 @@ func (o *outbox) stopTimers() {
 	}
 }
 
-// plainSocket returns the raw connection of a socket that can be written to and read without waiting.
+// plainSocket returns the raw connection of a socket that can be read and written without waiting; nil if c is none.
 func plainSocket(c net.Conn) syscall.RawConn {
 	if !canNotWait {
 		return nil
@@ -336,7 +336,7 @@ func plainSocket(c net.Conn) syscall.RawConn {
 	return raw
 }
 
-// innermost returns the connection under those that wrap it.
+// innermost returns the connection that c wraps, however often.
 func innermost(c net.Conn) net.Conn {
 	for range 8 { // one may return itself
 		inner, ok := c.(interface{ NetConn() net.Conn })
@@ -352,7 +352,7 @@ func innermost(c net.Conn) net.Conn {
 	return c
 }
 
-// closeNow closes the socket under c. Only that of a socket is sure not to wait: a *tls.Conn's can, for 5 s.
+// closeNow closes the socket under c. Only a socket's Close is sure not to wait: a *tls.Conn's can, for 5 s.
 func closeNow(c net.Conn) {
 	switch c := innermost(c).(type) {
 	case *net.TCPConn, *net.UnixConn:

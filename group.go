@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Group is a set of connections: a room, say. Its zero value is empty and ready;
@@ -74,7 +75,7 @@ func (g *Group) All() iter.Seq[*Conn] {
 // Broadcast sends m to every member but those in except, and waits for none: a
 // member whose send buffer is full is dropped, with OnError([ErrBufferFull])
 // and OnClose{1006}; the others don't notice. m is framed once for all, and compressed once for all
-// members without context takeover. An error says that m can't be sent to anybody: its type must be text or binary.
+// members without context takeover. It returns an error only if m's type is neither text nor binary.
 func (g *Group) Broadcast(m Message, except ...*Conn) error {
 	return g.BroadcastAll([]Message{m}, except...)
 }
@@ -90,19 +91,27 @@ func (g *Group) BroadcastAll(ms []Message, except ...*Conn) error {
 		return nil
 	}
 	s, members := &shared{ms: ms}, g.snapshot()
-	var wg sync.WaitGroup
-	// What costs is the system's calls: they run on all processors.
-	for n := runtime.GOMAXPROCS(0); n > 1 && len(members) >= 2*share; n-- {
-		part := members[:max(share, len(members)/n)]
-		members = members[len(part):]
-		wg.Go(func() { s.send(part, except) })
+	var next atomic.Int64 // of the members
+	work := func() {
+		for {
+			to := int(next.Add(share))
+			if to-share >= len(members) {
+				return
+			}
+			s.send(members[to-share:min(to, len(members))], except)
+		}
 	}
-	s.send(members, except)
+	// What costs is the system's calls: they run on all processors.
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(members)/share) - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 	return nil
 }
 
-const share = 64 // members for which another goroutine is worth its while
+const share = 32 // members that a goroutine takes at once
 
 func (s *shared) send(members, except []*Conn) {
 	for _, c := range members {

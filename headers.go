@@ -32,7 +32,7 @@ import (
 //
 //	http.ListenAndServe(":3000", ws.Guard(mux))
 //
-// The middlewares within see WriteHeader(101) as they would see any status, the headers that
+// The middlewares inside see WriteHeader(101) as they would see any status, the headers that
 // they set go out with the 101, and writers that hide [http.Hijacker], as
 // [http.TimeoutHandler]'s do, do no harm. After the 101 the response is frozen:
 // a header that is set or deleted, a WriteHeader, Write or Flush has no effect and
@@ -41,8 +41,8 @@ import (
 // Requests that are no WebSocket handshake get the writer that Guard got.
 // Upgrades by other packages and reverse proxies pass through.
 //
-// A handshake over HTTP/2 (RFC 8441) is to all within a GET request of HTTP/1.1 with a connection of its
-// own, and works with other packages and reverse proxies as well. net/http offers it where
+// To the handlers inside, a handshake over HTTP/2 (RFC 8441) is a GET request of HTTP/1.1 with a connection of its
+// own, which other packages and reverse proxies can upgrade too. net/http's server offers it if
 // github.com/seed412db446/ws/http2 is imported. The stream ends when the handler has returned and the connection is closed.
 func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,7 +71,7 @@ var guardEntry = reflect.ValueOf(serveGuarded).Pointer()
 // onGuardsGoroutine reports whether Guard's handler is on the stack. It looks from
 // the outermost function on, near which Guard is.
 func onGuardsGoroutine() bool {
-	var pcs [64]uintptr
+	var pcs [32]uintptr
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs[:])
 		for i := n - 1; i >= 0; i-- {
@@ -97,18 +97,18 @@ func findGuard(w http.ResponseWriter, r *http.Request) *guardWriter {
 	return g
 }
 
-// response is what the writers of Guard and of a Factory have in common: it
-// passes an answer on until the upgrade, and freezes then. After that it finds out who touches it.
+// response is what the writers of Guard and of a Factory have in common. It passes an
+// answer on until the upgrade. Then it freezes, and finds out who touches it.
 type response struct {
 	mu     sync.Mutex // protects the following, and what the two have of their own
 	w      http.ResponseWriter
 	state  responseState
-	own    bool                              // it is a Factory's
-	wrote  bool                              // a final status, or the connection is somebody else's
+	own    bool                              // it is the response of a Factory
+	wrote  bool                              // a final status was written, or somebody else has the connection
 	status int                               // that was written
-	conn   net.Conn                          // that was hijacked while switching
+	conn   net.Conn                          // was hijacked while switching
 	brw    *bufio.ReadWriter                 // likewise
-	added  interface{ changes() headerList } // what an answer is to have in its header; nil: nothing
+	added  interface{ changes() headerList } // what an answer gets into its header; nil: nothing
 
 	sent    headerList  // the header as it went out with the 101
 	seen    headerList  // what view was at the last call
@@ -117,7 +117,7 @@ type response struct {
 	last    caller // of the last call
 	to      reporter
 	found   []error // to be reported
-	telling bool    // found is being reported: what is done meanwhile is report's own doing
+	telling bool    // found is being reported: what happens meanwhile is the doing of report itself
 }
 
 // reporter is a handshake or a Conn: it knows its Upgrader.
@@ -161,8 +161,8 @@ func (p *response) FlushError() error {
 	return http.ErrHijacked
 }
 
-// pass returns the writer below for an answer, with its status, and no writer, with a report if
-// the call counts, after the upgrade. status is WriteHeader's, and 0 for others.
+// pass returns the writer below, for an answer, and its status. After the upgrade it returns no
+// writer, and reports the call if it counts. status is WriteHeader's; 0 for other calls.
 func (p *response) pass(op string, status int, counts bool) (http.ResponseWriter, int) {
 	p.mu.Lock()
 	switch {
@@ -192,8 +192,8 @@ func (p *response) pass(op string, status int, counts bool) (http.ResponseWriter
 	return nil, 0
 }
 
-// Hijack gives the connection to whoever asks for it before our upgrade, and
-// to the handshake, by way of the chain, while it switches.
+// Hijack gives the connection to whoever asks for it before our upgrade. While switching, that
+// is the handshake, by way of the chain.
 func (p *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -203,7 +203,11 @@ func (p *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	case p.conn != nil: // the chain's Hijack failed after it had been here
 		return p.conn, p.brw, nil
 	}
-	conn, brw, err := http.NewResponseController(p.w).Hijack()
+	hj, ok := find[http.Hijacker](p.w)
+	if !ok {
+		return nil, nil, http.ErrNotSupported
+	}
+	conn, brw, err := hj.Hijack()
 	if err == nil {
 		if p.wrote = true; p.state == switching {
 			p.conn, p.brw = conn, brw
@@ -229,8 +233,8 @@ func (gone) Header() http.Header       { return http.Header{} }
 func (gone) Write([]byte) (int, error) { return 0, http.ErrHijacked }
 func (gone) WriteHeader(int)           {}
 
-// freeze makes sent what the client has got. It is called with the mutex held, as
-// are the following.
+// freeze notes that the client has got sent. It is called with the mutex held, as
+// is header.
 func (p *response) freeze(sent headerList, to reporter) {
 	p.state, p.sent, p.seen, p.to = frozen, sent, sent, to
 	p.blame, p.last, p.conn, p.brw = nil, caller{}, nil, nil
@@ -251,17 +255,17 @@ func (p *response) header() http.Header {
 
 // guardWriter is Guard's writer.
 //
-// The header map of the writer below is anybody's: a middleware that runs the
+// Anybody may hold the header map of the writer below: a middleware that runs the
 // handler on another goroutine, for a timeout, may set headers meanwhile. So
-// it is looked at on Guard's own goroutine only, but for once, when a handshake
-// begins on another: the headers that were set before must go out with the 101.
+// only Guard's own goroutine looks at it. There is one exception: when a handshake begins on
+// another goroutine, because the headers that were set before must go out with the 101.
 type guardWriter struct {
 	response
 	switched  sync.Cond   // signals the end of switching
 	below     http.Header // w's, once a handshake has begun
-	elsewhere bool        // the handshake runs on another goroutine than Guard: below is not to be looked at, but view
+	elsewhere bool        // the handshake runs on another goroutine than Guard: view is used, and below not looked at
 	before    headerList  // what below was at the last look
-	stale     headerList  // what the handshake's headers have replaced in below
+	stale     headerList  // headers of below that those of the handshake have replaced
 }
 
 func (g *guardWriter) Header() http.Header {
@@ -289,9 +293,9 @@ func (g *guardWriter) CloseNotify() <-chan bool {
 	return nil // which never yields
 }
 
-// begin is called when a handshake has begun. It returns the writer below and its
-// header, and, if this is another goroutine than Guard's, what that is now; and
-// no writer if the request has been answered.
+// begin is called when a handshake has begun. It returns the writer below and its header, and
+// a copy of that if this is not Guard's goroutine. If the request has been answered already
+// it returns no writer.
 func (g *guardWriter) begin() (w http.ResponseWriter, below http.Header, before headerList) {
 	elsewhere := !onGuardsGoroutine()
 	g.mu.Lock()
@@ -390,7 +394,7 @@ type factoryWriter struct {
 	response
 	h     *handshake // nil from the upgrade on
 	conn  *Conn      // nil until then
-	asked bool       // for the header: somebody may have a map that must be looked at in the end
+	asked bool       // Header was called: somebody may have the map, which must be looked at in the end
 }
 
 func (f *factoryWriter) Header() http.Header {
@@ -408,7 +412,7 @@ func (f *factoryWriter) Header() http.Header {
 	return f.header()
 }
 
-// changes returns what the Factory has made of the header, but for the handshake's own.
+// changes returns what the Factory has changed in the header, without the headers of the handshake.
 func (f *factoryWriter) changes() (list headerList) {
 	if f.view == nil {
 		return nil

@@ -30,7 +30,7 @@ func isHTTP2Handshake(r *http.Request) bool {
 
 // serveHTTP2 is Guard for a handshake over HTTP/2. It returns when the stream may end: net/http takes no write after that.
 func serveHTTP2(w http.ResponseWriter, next http.Handler, r *http.Request) {
-	// As over HTTP/1.1 it ends with the handler, and only until the upgrade with the client.
+	// As over HTTP/1.1 it ends with the handler, and with the client only before the upgrade.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	sw := &http2Writer{w: w, r: r, header: w.Header().Clone(), stay: context.AfterFunc(r.Context(), cancel)}
 	defer sw.end()
@@ -54,8 +54,8 @@ func upgradeRequest(r *http.Request, ctx context.Context) *http.Request {
 type http2Writer struct {
 	w      http.ResponseWriter
 	r      *http.Request // as it came
-	stay   func() bool   // from here on the request does not end with the stream
-	header http.Header   // what handlers see: w's is touched at the answer alone
+	stay   func() bool   // makes the request outlive the stream
+	header http.Header   // what handlers see; that of w is touched only at the answer
 
 	mu       sync.Mutex // protects the following
 	switched bool       // 101 was written
@@ -137,18 +137,15 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	case w.answered:
 		return nil, nil, errors.New("ws: the request was answered before the upgrade")
-	case !w.stay():
-		return nil, nil, fmt.Errorf("ws: the client has left: %w", context.Cause(w.r.Context()))
 	}
+	w.stay()
 	c := newHTTP2Conn(w)
 	c.rc.SetReadDeadline(time.Time{}) // the server's are for requests
 	c.rc.SetWriteDeadline(time.Time{})
 	if w.conn = c; w.switched {
 		w.answer(http.StatusSwitchingProtocols, w.header)
 		c.headed = true
-		if err := c.rc.Flush(); err != nil {
-			return nil, nil, err
-		}
+		c.rc.Flush()
 	}
 	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
 }
@@ -199,16 +196,16 @@ type http2Conn struct {
 
 	writing sync.Mutex // held by Write; protects the following
 	headed  bool       // the answer's head was sent
-	head    []byte     // what there is of it until then
+	head    []byte     // what has come of it so far
 
 	mu       sync.Mutex // protects the following
-	changed  sync.Cond  // something of it has
+	changed  sync.Cond  // signals changes of the following
 	awaiting bool       // a goroutine waits for input
 	reading  bool       // by one Read
 	ready    bool       // there is input, or an end
 	rest     io.Reader  // what was there when the stream had ended; nil until then
 	cut      error      // that Read met once a Write was late
-	over     bool       // net/http's writer is not to be touched any more
+	over     bool       // net/http's writer must not be touched any more
 	late     bool       // a Write did not end in time
 
 	isClosed, inWrite  bool
@@ -270,7 +267,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 
 // await waits until there is input.
 func (c *http2Conn) await() {
-	c.w.r.Body.Read(nil) // takes nothing
+	c.w.r.Body.Read(nil) // of net/http's body this waits, and takes nothing; of one that it does not, Read waits for the input itself
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.awaiting, c.ready = false, true
@@ -318,7 +315,10 @@ func (c *http2Conn) send(p []byte) (n int, err error) {
 			return 0, err
 		}
 	}
-	return n, c.rc.Flush()
+	if err = c.rc.Flush(); len(p) == 0 { // a head; that the client has gone, Read will say
+		err = nil
+	}
+	return n, err
 }
 
 // addHead adds p to the head of the answer. Once that is whole, it is sent, and what comes after it returned.

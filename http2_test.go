@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed412db446/ws"
@@ -104,7 +105,7 @@ func connectHTTP2(t *testing.T, rt http.RoundTripper, url string, header ...stri
 	}
 	r.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
 	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
+		r.Header[header[i]] = header[i+1 : i+2]
 	}
 	res, err := rt.RoundTrip(r)
 	if err != nil {
@@ -149,6 +150,10 @@ func TestHTTP2Request(t *testing.T) {
 	}))
 	h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Origin")
+		rc, soon := http.NewResponseController(w), time.Now().Add(patience)
+		if err := errors.Join(rc.SetReadDeadline(soon), rc.SetWriteDeadline(soon)); err != nil {
+			t.Error(err)
+		}
 		mux.ServeHTTP(w, r)
 	}))
 	rt := dialHTTP2(t, streamServer(t, h))
@@ -271,6 +276,47 @@ func TestHTTP2Hijack(t *testing.T) {
 	}
 }
 
+// TestHTTP2Hijacked: the writer has no part in a connection that was hijacked, and one that has answered is none.
+func TestHTTP2Hijacked(t *testing.T) {
+	s := connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		c, _, err := rc.Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for i := range 4 {
+			switch err = nil; i {
+			case 0:
+				_, err = w.Write([]byte("x"))
+			case 1:
+				err = rc.Flush()
+			case 2:
+				_, _, err = rc.Hijack()
+			case 3:
+				err = rc.SetReadDeadline(time.Now())
+			}
+			if !errors.Is(err, http.ErrHijacked) {
+				t.Error(i, err)
+			}
+		}
+		io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nno")
+	})))), "https://x/")
+	if text := s.text(); s.res.StatusCode != 400 || text != "no" {
+		t.Errorf("%s %q", s.res.Status, text)
+	}
+	s = connectHTTP2(t, dialHTTP2(t, streamServer(t, ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(404)
+		if c, _, err := w.(http.Hijacker).Hijack(); c != nil || err == nil {
+			t.Error(c, err)
+		}
+	})))), "https://x/")
+	if s.res.StatusCode != 404 {
+		t.Error(s.res.Status)
+	}
+}
+
 // TestHTTP2Answers: over HTTP/2 a 2xx would open the socket.
 func TestHTTP2Answers(t *testing.T) {
 	t.Parallel()
@@ -300,6 +346,11 @@ func TestHTTP2Answers(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
 			c.Close()
 		}, 400, "no"},
+		"hijacked_chunked": {func(w http.ResponseWriter, r *http.Request) {
+			c, _, _ := w.(http.Hijacker).Hijack()
+			io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n")
+			c.Close()
+		}, 403, ""},
 		"403": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "members only", 403) }, 403, "members only\n"},
 		"302": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, 302, ""},
 		"404": {http.NotFound, 404, "404 page not found\n"},
@@ -341,6 +392,9 @@ func TestHTTP2Answers(t *testing.T) {
 		defer res.Body.Close()
 		if b, _ := io.ReadAll(res.Body); string(b) != "HTTP/2.0" {
 			t.Errorf("%q", b)
+		}
+		if s := connectHTTP2(t, dialHTTP2(t, srv), "https://x/", ":protocol", "connect-udp"); s.res.StatusCode != 200 || s.text() != "HTTP/2.0" {
+			t.Error("another protocol's CONNECT: ", s.res.Status)
 		}
 	})
 }
@@ -392,6 +446,61 @@ func TestHTTP2End(t *testing.T) {
 			}
 		})
 	}
+	t.Run("T5_reset_before_it_is_answered", func(t *testing.T) { // as over HTTP/1.1, where the 101 leaves all the same
+		r, entered, gone := newRecord(), make(chan struct{}), make(chan struct{})
+		u := &ws.Upgrader{OnError: func(_ *http.Request, err error) { t.Errorf("a fault: %v", err) }}
+		h := ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			close(entered)
+			<-gone
+			return r.of(ws.Events{}), nil
+		}))
+		rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			context.AfterFunc(r.Context(), func() { close(gone) })
+			h.ServeHTTP(w, r)
+		})))
+		leave(t, rt, entered)
+		r.wait(t, u)
+		if r.want(t, "open", "close"); r.end.Code != 1006 || r.end.WasClean {
+			t.Errorf("%+v", r.end)
+		}
+	})
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprintf("T3_reset_before_a_Hijack/101_first=%t", first), func(t *testing.T) {
+			entered, gone := make(chan struct{}), make(chan struct{})
+			returned := make(chan struct{})
+			h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				close(entered)
+				<-gone
+				if first {
+					w.WriteHeader(101)
+				}
+				c, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				if !first {
+					if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n"); err != nil {
+						t.Error(err)
+					}
+				}
+				if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
+					t.Error(n, err)
+				}
+				if n, err := c.Write([]byte("x")); n != 0 || err == nil {
+					t.Error(n, err)
+				}
+			}))
+			rt := dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(returned)
+				context.AfterFunc(r.Context(), func() { close(gone) })
+				h.ServeHTTP(w, r)
+			})))
+			leave(t, rt, entered)
+			receive(t, returned)
+		})
+	}
 	t.Run("T5_peer_leaves_a_connection_that_nobody_closes", func(t *testing.T) {
 		hijacked, returned := make(chan net.Conn, 1), make(chan struct{})
 		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -404,6 +513,7 @@ func TestHTTP2End(t *testing.T) {
 		}))
 		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer close(returned)
+			r.Body = strictBody{r.Body, t, returned}
 			h.ServeHTTP(w, r)
 		}))), "https://x/")
 		c := <-hijacked
@@ -436,6 +546,33 @@ func TestHTTP2End(t *testing.T) {
 		if err := errors.Join(c.SetDeadline(time.Time{}), c.Close()); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
+	})
+	bubble(t, "T5_the_request's_context_goes_on", func(t *testing.T) { // or the last message would end with it
+		gone, returned := make(chan struct{}), make(chan struct{})
+		h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			<-gone
+			synctest.Wait()
+			if b, err := io.ReadAll(c); string(b) != "last words" || err == nil || r.Context().Err() != nil {
+				t.Errorf("%q, %v, %v", b, err, r.Context().Err())
+			}
+		}))
+		rt := pipeHTTP2(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(returned)
+			context.AfterFunc(r.Context(), func() { close(gone) })
+			h.ServeHTTP(w, r)
+		})})
+		s := connectHTTP2(t, rt, "http://x:443/")
+		io.WriteString(s, "last words")
+		synctest.Wait()
+		s.leave()
+		<-returned
 	})
 	t.Run("T5_server_timeouts", func(t *testing.T) {
 		const timeout = 50 * time.Millisecond
@@ -482,12 +619,12 @@ func TestHTTP2End(t *testing.T) {
 				return
 			}
 			go func() {
-				_, err := io.ReadAll(c)
-				closed <- err
+				<-reads
+				c.SetWriteDeadline(time.Now().Add(patience))
+				c.Close()
 			}()
-			<-reads
-			c.SetWriteDeadline(time.Now().Add(patience))
-			c.Close()
+			_, err = io.ReadAll(c)
+			closed <- err
 		}))
 		connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Body = wrappedBody{r.Body, reads}
@@ -495,6 +632,27 @@ func TestHTTP2End(t *testing.T) {
 		}))), "https://x/")
 		if err := receive(t, closed); err == nil {
 			t.Error("the Read goes on")
+		}
+	})
+	bubble(t, "T5_Close_ends_a_Write", func(t *testing.T) { // of the handler's, which waits for it
+		wrote := make(chan error, 1)
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(101)
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				synctest.Wait()
+				c.Close()
+			}()
+			_, err = c.Write(make([]byte, 6<<20))
+			wrote <- err
+		}))})
+		connectHTTP2(t, rt, "http://x:443/") // and reads nothing
+		if err := <-wrote; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
 		}
 	})
 	bubble(t, "T5_a_Write_that_is_late_and_nobody_closes", func(t *testing.T) {
@@ -520,6 +678,25 @@ func TestHTTP2End(t *testing.T) {
 		if err := <-read; err == nil { // and not never
 			t.Error("there was nothing to read")
 		}
+	})
+	bubble(t, "X1_a_reset_under_a_callback", func(t *testing.T) {
+		r, entered := newRecord(), make(chan struct{})
+		u := &ws.Upgrader{Limits: ws.Limits{PingInterval: 3 * time.Second}}
+		ev := r.of(ws.Events{OnOpen: func(c *ws.Conn) error {
+			close(entered)
+			<-c.Context().Done()
+			return nil
+		}})
+		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(u.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) { return ev, nil }))})
+		before := time.Now()
+		s := connectHTTP2(t, rt, "http://x:443/")
+		<-entered
+		s.leave()
+		r.wait(t, u)
+		if d := time.Since(before); d > 3*time.Second { // the ping's write fails
+			t.Errorf("the Context ended after %v", d)
+		}
+		r.want(t, "open", "close")
 	})
 	bubble(t, "T5_a_fault_is_the_end", func(t *testing.T) { // without a wait for the peer
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
@@ -599,6 +776,41 @@ func TestHTTP2End(t *testing.T) {
 	})
 }
 
+// leave opens a stream, and resets it when the server has entered its handler.
+func leave(t *testing.T, rt http.RoundTripper, entered <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	body, _ := io.Pipe()
+	r, err := http.NewRequestWithContext(ctx, http.MethodConnect, "https://x/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{":protocol": {"websocket"}, "Sec-Websocket-Version": {"13"}}
+	go func() {
+		<-entered
+		cancel()
+	}()
+	if res, err := rt.RoundTrip(r); err == nil {
+		t.Error("an answer: ", res.Status)
+	}
+}
+
+// strictBody is net/http's, which is not to be read once the handler has returned.
+type strictBody struct {
+	io.ReadCloser
+	t        *testing.T
+	returned <-chan struct{}
+}
+
+func (b strictBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.returned:
+		b.t.Error("a Read after the handler has returned")
+	default:
+	}
+	return b.ReadCloser.Read(p)
+}
+
 // wrappedBody waits for input only to read it.
 type wrappedBody struct {
 	io.ReadCloser
@@ -668,7 +880,7 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 	} {
 		t.Run("T5_"+name, func(t *testing.T) {
 			body := heldBody{make(chan struct{}), make(chan struct{})}
-			read, done := make(chan error, 1), make(chan struct{})
+			read, begun, done := make(chan error, 1), make(chan struct{}), make(chan struct{})
 			h := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				defer close(done)
 				w.WriteHeader(101)
@@ -682,7 +894,10 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 					read <- err
 				}()
 				<-body.entered
-				c.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
+				go func() {
+					<-begun
+					c.SetWriteDeadline(time.Now())
+				}()
 				if _, err := c.Write(make([]byte, 6<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Error(err)
 				}
@@ -704,7 +919,11 @@ func TestHTTP2CloseUnderRead(t *testing.T) {
 				r.Body = body
 				h.ServeHTTP(w, r)
 			}))
-			connectHTTP2(t, dialHTTP2(t, srv), "https://x/") // and reads nothing
+			s := connectHTTP2(t, dialHTTP2(t, srv), "https://x/")
+			if _, err := s.ReadByte(); err != nil { // and reads no more
+				t.Error(err)
+			}
+			close(begun)
 			<-done
 		})
 	}
@@ -725,10 +944,18 @@ func TestHTTP2Deadlines(t *testing.T) {
 	s := connectHTTP2(t, rt, "https://x/")
 	c := <-hijacked
 	b := make([]byte, 1)
-	late := func(when string) {
+	late := func(when string) { // as long as net/http's body waits for input also where it is to read nothing
 		t.Helper()
-		if n, err := c.Read(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: %d, %v", when, n, err)
+		read := make(chan error, 1)
+		go func() {
+			n, err := c.Read(make([]byte, 1))
+			if n != 0 {
+				t.Errorf("%s: %d", when, n)
+			}
+			read <- err
+		}()
+		if err := receive(t, read); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", when, err)
 		}
 	}
 	reads := func(when string) {

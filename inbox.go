@@ -14,24 +14,24 @@ import (
 
 const (
 	readBuffer = 16 << 10
-	keptBuffer = 4 << 10 // where the buffer is held while there is no input
+	keptBuffer = 4 << 10 // where the buffer is kept while there is no input
 )
 
 // inbox is the read side of a connection: frames in, messages out. It belongs to
-// the goroutine of run, but for its counters.
+// the goroutine of run, except for its counters.
 type inbox struct {
 	client  bool
 	inflate *decompressor // nil: permessage-deflate was not agreed on
 
 	raw    syscall.RawConn // of a plain socket
-	src    io.ReadCloser   // what is read where there is no raw
+	src    io.ReadCloser   // is read where raw is nil
 	isBody bool            // src is the body of a response, not the connection
 	hold   *buffer         // holds buf; nil while a plain socket has no input
 	buf    []byte          // read and not used yet
 	full   bool            // the last read filled hold: there may be more at hand
 	err    error           // of the socket
 
-	// The following are what readFD, called by raw, works with.
+	// The following are for readFD, which raw calls.
 	readFD  func(fd uintptr) bool
 	target  []byte // nil: hold
 	noWait  bool
@@ -48,14 +48,14 @@ type inbox struct {
 	messages, bytes, wire atomic.Int64
 }
 
-// errEnd is the end of a message. (io.EOF is the socket's.)
+// errEnd is the end of a message. (io.EOF is the end of the socket.)
 var errEnd = errors.New("the message is over")
 
 // more reports whether there is input at hand.
 func (in *inbox) more() bool { return len(in.buf) > 0 || in.full }
 
-// input waits for input and reads it, into p unless that is nil or there is none to
-// be had directly, else into buf. It returns how much went to p.
+// input waits for input and reads it: into buf if p is nil or small, else into p. It
+// returns how many bytes went into p.
 func (c *Conn) input(p []byte) (n int, err error) {
 	in := &c.in
 	if in.err != nil {
@@ -75,7 +75,7 @@ func (c *Conn) input(p []byte) (n int, err error) {
 		}
 	}
 	if n > 0 {
-		err = nil // it comes again
+		err = nil // the next read returns it again
 	}
 	if in.err = err; err == io.EOF {
 		in.err = io.ErrUnexpectedEOF // io.EOF is the end of a compressed message
@@ -89,7 +89,7 @@ func (c *Conn) input(p []byte) (n int, err error) {
 	return n, in.err
 }
 
-// room moves what is in buf to the beginning of its buffer and returns what is free behind it.
+// room moves what is in buf to the beginning of its buffer, and returns the free space behind it.
 func (in *inbox) room(size int) []byte {
 	if in.hold == nil {
 		in.hold = getBuffer(size)
@@ -112,7 +112,7 @@ func (c *Conn) inputRaw(p []byte) (int, error) {
 		} else {
 			c.out.idle()
 		}
-		// Neither callbacks nor locks in there: the socket's Close waits for it.
+		// readFD calls no callback and takes no lock: the socket's Close waits for it.
 		err := in.raw.Read(in.readFD)
 		if err == nil && in.noWait && in.readErr == eagain {
 			in.noWait = false
@@ -173,7 +173,7 @@ func (c *Conn) header() (h frameHeader, err error) {
 	}
 }
 
-// frame reads on to the next data frame and begins it. The control frames before it are acted on.
+// frame reads up to the next data frame and begins that. It acts on the control frames before it.
 func (c *Conn) frame() error {
 	in := &c.in
 	for {
@@ -233,14 +233,14 @@ func (c *Conn) control(op byte, p []byte) error {
 	return nil
 }
 
-// hook calls a hook of the engine's options, as a callback: its time is not the peer's.
+// hook calls a hook of the engine's options, as a callback: the time that it takes is not the peer's.
 func (c *Conn) hook(f func()) {
 	c.out.callback(c.in.more())
 	f()
 	c.out.worked()
 }
 
-// payload returns a piece of the message under way, unmasked and in buf, and errEnd at its end.
+// payload returns the next piece of the message under way, unmasked, and errEnd at its end. The piece lies in buf.
 func (c *Conn) payload() ([]byte, error) {
 	in := &c.in
 	for in.left == 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// peerError is a fault of the peer's: it is closed with code.
+// peerError is a fault of the peer's, for which the connection closes with code.
 type peerError struct {
 	code websocket.StatusCode
 	err  error
@@ -27,12 +27,20 @@ func goesOn(err error) bool {
 	return ok && fault.code != websocket.StatusProtocolError
 }
 
-// invalidReason is a Close frame of the peer's whose reason is not UTF-8.
+// invalidReason is a Close frame from the peer whose reason is not UTF-8.
 type invalidReason struct{ frame websocket.CloseError }
 
 func (e *invalidReason) Error() string { return e.frame.Error() }
 
-// closeReason is the reason that goes with a code of ours.
+// wentAway is the end of a stream without a Close frame.
+type wentAway struct{ err error }
+
+func (e *wentAway) Error() string {
+	return "ws: the peer went away without a Close frame: " + e.err.Error()
+}
+func (e *wentAway) Unwrap() error { return e.err }
+
+// closeReason is the reason that we send with code.
 func closeReason(code websocket.StatusCode) string {
 	switch code {
 	case websocket.StatusProtocolError:
@@ -66,7 +74,7 @@ func (c *Conn) run() {
 	}
 }
 
-// safely runs f, which calls callbacks, and makes a fault of a panic.
+// safely runs f, which calls callbacks, and turns a panic into a fault.
 func (c *Conn) safely(f func()) {
 	returned := false
 	defer func() {
@@ -94,8 +102,8 @@ func (c *Conn) open() {
 	}
 }
 
-// loop reads messages and hands them on until the stream ends. Once the
-// connection is closing, those that still come are discarded.
+// loop reads messages and calls OnMessage until the stream ends. Messages that come
+// once the connection is closing are discarded.
 func (c *Conn) loop() {
 	for {
 		m, err := c.next()
@@ -148,7 +156,7 @@ func (c *Conn) failed(err error) {
 	c.fail(code, err)
 }
 
-// fail closes the connection because of a fault, the first of which is reported.
+// fail closes the connection because of a fault. Only the first is reported.
 func (c *Conn) fail(code websocket.StatusCode, err error) {
 	c.sendClose(code, closeReason(code))
 	if c.fault != nil {
@@ -164,8 +172,8 @@ func (c *Conn) fail(code websocket.StatusCode, err error) {
 	}
 }
 
-// safelyLast runs OnError or OnClose, after which no Events.OnError may come:
-// their panics go to the Upgrader, and to the log when dialling.
+// safelyLast runs OnError or OnClose. No Events.OnError may come after them, so their
+// panics go to the Upgrader, or to the log when dialling.
 func (c *Conn) safelyLast(f func()) {
 	defer func() {
 		v := recover()
@@ -194,7 +202,7 @@ func (c *Conn) settle() {
 	}
 }
 
-// judge says what the end of the stream means. It returns what is a fault.
+// judge settles what the end of the stream means, and returns an error if it is a fault.
 func (c *Conn) judge(err error) (websocket.StatusCode, error) {
 	invalid, _ := err.(*invalidReason)
 	frame, closed := err.(websocket.CloseError) // the peer's
@@ -221,12 +229,12 @@ func (c *Conn) judge(err error) (websocket.StatusCode, error) {
 	case wrong:
 		c.end.Err = fault
 	default:
-		c.end.Err = fmt.Errorf("ws: the peer went away without a Close frame: %w", err)
+		c.end.Err = &wentAway{err}
 	}
 	return 0, nil
 }
 
-// hangUp disconnects, and ends all but OnClose.
+// hangUp disconnects, and ends everything that comes before OnClose.
 func (c *Conn) hangUp() {
 	if c.stop == nil { // a hook of the engine's called Goexit
 		c.out.drop(errGoexit)

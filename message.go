@@ -11,11 +11,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-// wholeFrame is up to which size a message is allocated before it has come: a header is only a claim.
+// wholeFrame is how much may be allocated for a message before it has come: its header is only a claim.
 const wholeFrame = 64 << 10
 
-// next reads one message. Its errors are final, unless goesOn. Once the connection
-// is closing it drops what comes.
+// next reads one message. After an error nothing can be read any more, unless goesOn says so. Once
+// the connection is closing it discards messages.
 func (c *Conn) next() (Message, error) {
 	in := &c.in
 	for {
@@ -73,7 +73,7 @@ func (c *Conn) message() ([]byte, error) {
 	return data, nil
 }
 
-// collected reads a message that is not compressed, and not whole at hand.
+// collected reads a message that is not compressed and of which only a part is at hand.
 func (c *Conn) collected(text bool) (_ []byte, err error) {
 	in := &c.in
 	var (
@@ -129,8 +129,8 @@ func (c *Conn) receive(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// enlarge gives b, which hold holds and which is full, more room: as much as the frame
-// under way claims, but at most twice what has come.
+// enlarge gives b, which is full, more room: as much as the frame under way claims,
+// but at most twice what has come. hold holds b.
 func (c *Conn) enlarge(b []byte, hold *buffer) ([]byte, *buffer) {
 	in, n := &c.in, max(wholeFrame, 2*cap(b))
 	all := in.left <= int64(n-len(b))
@@ -186,7 +186,7 @@ func (c *Conn) inflated(text bool) (_ []byte, err error) {
 	}
 }
 
-// deliver returns b for the callback. hold holds it; nil where it has its own array.
+// deliver returns b for the callback. hold holds it; nil if b has an array of its own.
 func (c *Conn) deliver(b []byte, hold *buffer) []byte {
 	switch {
 	case b == nil:
@@ -215,7 +215,7 @@ func (c *Conn) release() {
 // utf8Checker checks a text as it grows.
 type utf8Checker struct{ checked int }
 
-// valid reports whether b may be the beginning of a text, or is one, if it is whole.
+// valid reports whether b may be the beginning of a text, or, if it is whole, is one.
 func (u *utf8Checker) valid(b []byte, whole bool) bool {
 	end := len(b)
 	if !whole {

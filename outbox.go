@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	batch     = 64 << 10 // bytes that wait while input is being worked on
+	batch     = 64 << 10 // how many bytes may wait while input is being worked on
 	batchTime = time.Millisecond
-	large     = 4 << 10   // from which a message is not copied, or not under the mutex
+	large     = 4 << 10   // a message of this size is not copied, or not under the mutex
 	oneWrite  = 256 << 10 // bytes written by one system call
-	piece     = 16 << 10  // bytes written at once to what is no plain socket
+	piece     = 16 << 10  // bytes written at once to anything but a plain socket
 )
 
 // The values of outbox.state: what the connection's goroutine is doing. A
@@ -29,19 +29,19 @@ const (
 	parsing = 0
 	between = -1            // in a callback, and there is more input at hand
 	outside = math.MinInt64 // before it begins and after it has ended
-	// Others that are negative: in a callback for the last of the input. Each has another.
+	// Other negative values: in a callback for the last of the input. Each such callback has a value of its own.
 )
 
-// outbox is the write side of a connection: a queue of frames, of which what has
-// its turn is written by whoever comes first. Nothing that calls it waits for the
-// peer, but for send, for room.
+// outbox is the write side of a connection: a queue of frames. Whoever queues one writes
+// the queue, unless somebody writes already. No caller waits for the peer, except
+// send, when there is no room.
 //
-// What is queued while the connection's goroutine works on input waits, to leave
-// together, unless it is the first reply to the last of the input.
+// While the connection's goroutine works on input, frames stay in the queue, so that they leave
+// together. The first reply to the last of the input leaves at once.
 type outbox struct {
 	sock   net.Conn
-	raw    syscall.RawConn // of a plain socket: it is written to without waiting
-	under  syscall.RawConn // of the plain socket under sock, to be asked; nil if there is none
+	raw    syscall.RawConn // of a plain socket, which can be written to without waiting; else nil
+	under  syscall.RawConn // of the plain socket under sock, for questions to the system; nil if there is none
 	tls    bool            // sock is a *tls.Conn on it
 	mask   bool            // we are the client
 	limits *Limits
@@ -51,18 +51,18 @@ type outbox struct {
 	state  atomic.Int64
 	queued atomic.Bool // head is not nil
 	closed atomic.Bool // a Close frame is queued, or nothing can be written any more
-	turns  int64       // of the connection's goroutine, to which it belongs
+	turns  int64       // callbacks for the last of the input so far; belongs to the connection's goroutine
 
 	mu         sync.Mutex // protects the following
 	head, tail *buffer    // the queue: whole frames in each
 	size       int        // bytes that were sent and not yet written
-	writing    bool       // somebody writes outside of the mutex, with what send, a and b hold
+	writing    bool       // somebody writes without holding the mutex
 	dead       bool       // nothing can be written any more
 	why        error      // of drop
-	hint       int        // size of the last that was written
+	hint       int        // size of the last buffer that was written
 	turn       int64      // the state in which replies were counted
 	replies    int        // sent in it
-	several    bool       // in the turn before it there was more than one
+	several    bool       // in the turn before, there was more than one
 	flushTimer *time.Timer
 	flushSet   bool
 	room       chan struct{} // closed when bytes have left; nil if nobody waits
@@ -72,10 +72,10 @@ type outbox struct {
 	pingID     uint64
 	clock      watchdog
 	budget     int           // bytes that the socket under TLS takes without waiting
-	deadline   time.Duration // when to set that of such writes anew; 0: none is set
-	stats      Stats         // but for what comes in
+	deadline   time.Duration // when to renew the deadline of such writes; 0: none is set
+	stats      Stats         // of what goes out
 
-	// The following belong to whoever writes: the holder of the mutex, or who set writing.
+	// The following belong to whoever writes: who holds the mutex, or who has set writing.
 	sendFD  func(fd uintptr) bool
 	a, b    []byte
 	wait    bool
@@ -154,7 +154,7 @@ func (o *outbox) canSendDirect() bool {
 	return o.raw != nil && !o.mask && !o.writing && !o.dead && alone
 }
 
-// admit says why nothing can be queued. The mutex is held, but not while it waits for room.
+// admit returns an error if nothing can be queued. While it waits for room it releases the mutex.
 func (o *outbox) admit(full admission) error {
 	if o.size >= o.limits.SendBuffer && full != anyRoom && !o.closed.Load() {
 		if full == tryRoom || !o.waitForRoom(nil) {
@@ -167,7 +167,7 @@ func (o *outbox) admit(full admission) error {
 	return nil
 }
 
-// hasRoom is admit for a message that is yet to be compressed.
+// hasRoom is admit for a message that has yet to be compressed.
 func (o *outbox) hasRoom(full admission) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -288,8 +288,8 @@ func (o *outbox) unpop(f *buffer) {
 	}
 }
 
-// pong answers a ping (RFC 6455, section 5.5.3). While something is being written it
-// keeps the latest, to be answered once some of it has left. more is whether there is more input at hand.
+// pong answers a ping (RFC 6455, section 5.5.3). While something is being written it keeps
+// the latest ping, and answers it later. more says whether there is more input at hand.
 func (o *outbox) pong(p []byte, more bool) {
 	if more {
 		o.state.Store(parsing)
@@ -337,8 +337,8 @@ func (o *outbox) closeWith(p []byte) bool {
 	return true
 }
 
-// idle is called before the connection's goroutine waits for input. Who queues
-// something after that writes it; what was queued before is written here.
+// idle is called before the connection's goroutine waits for input. It writes what was
+// queued before; whoever queues something later writes it.
 func (o *outbox) idle() {
 	o.state.Store(int64(o.now()) + 1)
 	if o.queued.Load() {
@@ -348,7 +348,7 @@ func (o *outbox) idle() {
 	}
 }
 
-// callback is called before a callback. more is whether there is more input at hand.
+// callback is called before a callback. more says whether there is more input at hand.
 func (o *outbox) callback(more bool) {
 	if more {
 		o.state.Store(between)
@@ -358,7 +358,7 @@ func (o *outbox) callback(more bool) {
 	}
 }
 
-// urgent reports whether what is queued, and n bytes more, leave at once (S2).
+// urgent reports whether the queue, with n bytes more, leaves at once (S2).
 func (o *outbox) urgent(n int) bool {
 	switch s := o.state.Load(); {
 	case s > 0 || s == outside || o.size+n > batch:
@@ -369,7 +369,7 @@ func (o *outbox) urgent(n int) bool {
 	return false
 }
 
-// replied counts what is about to be queued, if it is in a callback for the last of the input.
+// replied counts a reply that is about to be queued in a callback for the last of the input.
 func (o *outbox) replied() {
 	if s := o.state.Load(); outside < s && s < between {
 		if s != o.turn {
@@ -379,7 +379,7 @@ func (o *outbox) replied() {
 	}
 }
 
-// kick sees to it that what has been queued leaves in time.
+// kick makes sure that the queue leaves in time.
 func (o *outbox) kick() {
 	switch {
 	case o.urgent(0):

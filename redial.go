@@ -16,15 +16,15 @@ import (
 
 // Retry says when [Redial] comes back. Its zero value is ready.
 type Retry struct {
-	// First is the wait before the first attempt to come back. Default: 500 ms. It doubles
-	// with each attempt that fails, up to Max. Default: 30 s. Each wait is shortened at
-	// random by up to half, so that not all clients of a server that was restarted come
-	// at once. The Retry-After of an answer, up to an hour, is waited for before it.
-	// A connection that lasted shorter than the wait before it counts as an attempt that failed.
+	// First is the wait before the first attempt to come back, by default 500 ms. It doubles
+	// with each attempt that fails, up to Max, by default 30 s. Each wait is shortened at
+	// random by up to half, so that not all clients of a restarted server come at once,
+	// and lengthened by the answer's Retry-After, up to an hour (RFC 9110, section 10.2.3).
+	// A connection that did not last as long as the wait before it counts as an attempt that failed.
 	First, Max time.Duration
 
 	// After says whether to come back after this end. For an attempt that failed err says
-	// why, and e.Code is 1006. If our Close frame came first, e.Code is what that had.
+	// why, and e.Code is 1006. If this end closed first, e.Code is the code it closed with.
 	// nil: [DefaultAfter].
 	After func(e CloseEvent, err *HandshakeError) bool
 
@@ -41,8 +41,8 @@ type Retry struct {
 //
 // It is false where it would end in the same way again: after the close codes 1000, 1002,
 // 1003, 1007 to 1010 and 4000 to 4999 (RFC 6455, section 7.4.1), and after a handshake that
-// was refused with a status below 500, but for 408, 425 and 429, or with 501. A page learns
-// no status. In the browser it is also false where the browser does not even try.
+// was refused with a status below 500, but for 408, 425 and 429, or with 501. The browser tells
+// no status; there it is false if the browser does not even try, as with a malformed subprotocol.
 func DefaultAfter(e CloseEvent, err *HandshakeError) bool {
 	if err == nil {
 		c := e.Code
@@ -58,21 +58,21 @@ func DefaultAfter(e CloseEvent, err *HandshakeError) bool {
 	}
 }
 
-// Redial keeps a connection to rawURL: it dials as [Dial] does, and comes back when
-// the connection ends or an attempt fails, as r says; r may be nil. It returns when that is over:
+// Redial keeps a connection to rawURL: it dials as [Dial] does, and again when
+// the connection ends or an attempt fails, as r says; r may be nil. It returns:
 //
 //   - when ctx ends: ctx's error. The connection is closed with 1000.
 //   - when r's After says no: nil after a close with 1000, a [websocket.CloseError] after
 //     one with another code, and a [*HandshakeError] after a refusal.
-//   - when f returns an error: that error. One that is a [*HandshakeError], or a [net.Error], which
-//     asking for a token yields while the network is down, is an attempt that failed instead.
+//   - when f returns an error: that error. But a [*HandshakeError], or a [net.Error], as it comes from
+//     asking for a token while the network is down, counts as an attempt that failed.
 //   - when it can't be dialled at all, because of a malformed URL, say: Dial's error.
 //
-// f is asked before every attempt for the callbacks and options; the options may be nil.
-// There a token is renewed, or the number of the last message that came is put into
-// the query, for the server to go on from. f and the callbacks run on the goroutine that called
-// Redial, which returns after OnClose. Conn.Close ends it if After says no to its code, whatever
-// the peer answers. A handshake may take 10 s, or the Timeout of the options' HTTPClient.
+// f is called before every attempt and returns its callbacks and options; the options may be nil.
+// It can renew a token, or put the number of the last message received into the query, for the
+// server to go on from. f and the callbacks run on the goroutine that called
+// Redial, which returns after OnClose. Conn.Close ends Redial if After says no to its code, whatever
+// the peer answers. A handshake may take 10 s, or the Timeout of Engine.HTTPClient.
 //
 // In the browser a wait also ends when the browser is online again, and the waits begin anew.
 func Redial(ctx context.Context, rawURL string, f func() (Events, *DialOptions, error), r *Retry) error {

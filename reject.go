@@ -14,17 +14,18 @@ import (
 //
 // It refuses with [Reject]; any other error is a 500 that tells the client
 // nothing more. If it answers the request itself, that answer stands. The
-// Events of a handshake that fails later are dropped: acquire in OnOpen.
+// handshake may still fail after it, and then its Events are dropped: acquire
+// resources in OnOpen.
 type Factory func(w http.ResponseWriter, r *http.Request) (Events, error)
 
 // Reject returns an error with which a Factory refuses a handshake. status (300
-// to 599) and reason reach the client, with the headers that were set. Browsers
-// show a page neither: Upgrader.RejectWithClose does.
+// to 599, others become a 500) and reason reach the client, with the headers that
+// were set. Browsers hide both from the page, unless Upgrader.RejectWithClose is set.
 func Reject(status int, reason string) error {
 	return &HandshakeError{Status: status, Err: errors.New(reason), kind: rejection}
 }
 
-// HandshakeError is a handshake that was refused, of either end.
+// HandshakeError is the error of a handshake that failed or was refused, on either end.
 type HandshakeError struct {
 	Status int         // of the answer; 0 if there was none
 	Err    error       // why

@@ -20,7 +20,7 @@ type HeaderError struct {
 	Key    string // of the header; "" for the last three
 	Status int    // of WriteHeader; 0 for the others
 	// Func, File and Line are the caller outside of this package, File with its
-	// full path. They are empty where it can't be known.
+	// full path. They are empty if that can't be known.
 	Func, File string
 	Line       int
 
@@ -61,6 +61,9 @@ func (e *HeaderError) name() string {
 	if !isClosure || !closure.MatchString(name) {
 		return name
 	}
+	if inMain, ok := strings.CutPrefix(outer, "main.main."); ok && !strings.Contains(e.File, "@") {
+		return "main." + inMain
+	}
 	parts, dir := strings.Split(outer, "."), path.Base(path.Dir(e.File))
 	if len(parts) > 2 && !strings.Contains(outer, "(") && dir != parts[0] && (parts[0] != "main" || strings.Contains(e.File, "@")) {
 		return dir + "." + parts[len(parts)-1]
@@ -70,8 +73,8 @@ func (e *HeaderError) name() string {
 
 var closure = regexp.MustCompile(`\.func[0-9]`)
 
-// noteChanges notes which headers have changed since the last call, and blames
-// the caller of that: http.Header is a map, whose writes nobody sees.
+// noteChanges notes which headers have changed since the last call, and blames the caller
+// of that call: http.Header is a map, and nobody sees when it is written to.
 func (p *response) noteChanges(now caller) {
 	if keys := p.seen.changes(p.view); len(keys) > 0 {
 		if p.blame == nil {
@@ -217,13 +220,20 @@ func listHeader(h http.Header) headerList {
 	for k, v := range h {
 		at := len(values)
 		values = append(values, v...)
-		list = append(list, headerField{k, values[at:len(values):len(values)]})
+		i := len(list) // where it belongs: a header is short
+		list = append(list, headerField{})
+		for ; i > 0 && list[i-1].key > k; i-- {
+			list[i] = list[i-1]
+		}
+		list[i] = headerField{k, values[at:len(values):len(values)]}
 	}
-	slices.SortFunc(list, func(a, b headerField) int { return strings.Compare(a.key, b.key) })
 	return list
 }
 
-// with returns l with the given fields in the place of its own.
+// with returns l with the given fields in the place of its own. It and copyTo are not inlined: in
+// their callers' frames they would make a goroutine's stack grow in the middle of a handshake.
+//
+//go:noinline
 func (l headerList) with(fields headerList) headerList {
 	if len(fields) == 0 {
 		return l
@@ -231,7 +241,7 @@ func (l headerList) with(fields headerList) headerList {
 	return append(make(headerList, 0, len(l)+len(fields)), l...).insert(fields)
 }
 
-// insert is with, in the place of l.
+// insert is with, but changes l.
 func (l headerList) insert(fields headerList) headerList {
 	for _, f := range fields {
 		i, ok := slices.BinarySearchFunc(l, f.key, byKey)
@@ -287,6 +297,7 @@ func (l headerList) header() http.Header {
 	return h
 }
 
+//go:noinline
 func (l headerList) copyTo(h http.Header) {
 	n := 0
 	for _, f := range l {

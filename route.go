@@ -19,7 +19,7 @@ import (
 // The server is ws.Upgrade(Chat.Factory(…)) at that path, the client Chat.Dial(…).
 //
 // An empty text message is a heartbeat, for clients that can't send pings, such as pages:
-// neither end decodes it, and the server answers it with one.
+// neither end decodes it, and the server answers with another.
 type Route[In, Out any] struct {
 	// Path has the wildcards of [http.ServeMux], {name}, {name...} and {$}, or
 	// chi's, {name:regexp}. It has no method and no host.
@@ -28,8 +28,8 @@ type Route[In, Out any] struct {
 	Codec Codec
 }
 
-// Codec turns values into messages and back. Decode gets a pointer. Encode must not
-// make an empty text message: that is a heartbeat.
+// Codec turns values into messages and back. Its methods are called from many goroutines
+// at once. Decode gets a pointer. Encode must not make an empty text message: that is a heartbeat.
 type Codec interface {
 	Encode(v any) (Message, error)
 	Decode(m Message, v any) error
@@ -45,8 +45,8 @@ func (jsonCodec) Decode(m Message, v any) error { return m.Decode(v) }
 type RouteEvents[In, Out any] struct {
 	OnOpen    func(c *RouteConn[Out]) error
 	OnMessage func(c *RouteConn[Out], v In) error
-	// OnInvalid gets messages that did not decode. If it returns nil the
-	// message is skipped; an error is treated as one of OnMessage's. nil:
+	// OnInvalid gets messages that did not decode. If it returns nil, the
+	// message is skipped; an error is treated as one of OnMessage. nil:
 	// the connection closes with 1007 (RFC 6455, section 7.4.1), and OnError gets err.
 	OnInvalid func(c *RouteConn[Out], m Message, err error) error
 	OnClose   func(c *RouteConn[Out], e CloseEvent)
@@ -104,7 +104,7 @@ func (rt Route[In, Out]) Factory(f func(w http.ResponseWriter, r *http.Request) 
 	}
 }
 
-// Encode encodes v as the server sends it, for [Group.BroadcastAll].
+// Encode returns the message that the server would send for v, for [Group.BroadcastAll].
 func (rt Route[In, Out]) Encode(v Out) (Message, error) { return rt.codec().Encode(v) }
 
 // Broadcast sends v to g's members as [Group.Broadcast] does. They must all be
@@ -148,7 +148,7 @@ func (rt Route[In, Out]) dial(ctx context.Context, base string, ev RouteEvents[O
 }
 
 // URL returns the URL that Dial connects to: base with the scheme ws or wss, the
-// path with opts.Params in the place of its wildcards, and opts.Query. opts may be nil.
+// path with opts.Params in place of its wildcards, and opts.Query. opts may be nil.
 func (rt Route[In, Out]) URL(base string, opts *DialOptions) (string, error) {
 	if opts == nil {
 		opts = &DialOptions{}

@@ -22,11 +22,7 @@ func send(fd uintptr, a, b []byte) (int, error) {
 		if len(b) == 0 {
 			n, _, err = syscall.Syscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(a))), uintptr(len(a)), flags, 0, 0)
 		} else {
-			v := [2]syscall.Iovec{{Base: unsafe.SliceData(a)}, {Base: unsafe.SliceData(b)}}
-			v[0].SetLen(len(a))
-			v[1].SetLen(len(b))
-			m := syscall.Msghdr{Iov: &v[0], Iovlen: 2}
-			n, _, err = syscall.Syscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&m)), flags)
+			n, err = sendBoth(fd, a, b, flags)
 		}
 		switch err {
 		case 0:
@@ -36,6 +32,18 @@ func send(fd uintptr, a, b []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// sendBoth is not part of send, to keep that one's frame small.
+//
+//go:noinline
+func sendBoth(fd uintptr, a, b []byte, flags uintptr) (uintptr, syscall.Errno) {
+	v := [2]syscall.Iovec{{Base: unsafe.SliceData(a)}, {Base: unsafe.SliceData(b)}}
+	v[0].SetLen(len(a))
+	v[1].SetLen(len(b))
+	m := syscall.Msghdr{Iov: &v[0], Iovlen: 2}
+	n, _, err := syscall.Syscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&m)), flags)
+	return n, err
 }
 
 // recv reads what has come without waiting.

@@ -11,19 +11,19 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Stream makes a byte stream of a connection's messages, for protocols that want a
-// [net.Conn]: SSH, yamux, a database's. The peer may have a Stream too, or not.
+// Stream makes a byte stream of a connection's messages, for protocols that need a
+// [net.Conn]: SSH, yamux, a database's. The peer need not have a Stream too.
 //
 // serve runs on a goroutine of its own, from OnOpen on. When it returns, the connection
-// closes with 1000; when it panics, with 1011, and the panic is reported as one of OnClose.
+// closes with 1000; when it panics, with 1011, and the panic is reported like one of OnClose.
 // OnClose waits for serve, and so does [Upgrader.Shutdown]: it must return when Read or Write fail.
 //
 //   - Read returns the bytes of binary and of text messages. One message is held at a
 //     time, and nothing more is read from the peer before Read has taken all of it.
 //   - Write sends binary messages of at most 32 KiB. While Limits.SendBuffer is full it waits for
 //     room, or the write deadline. A peer that takes nothing for Limits.WriteTimeout is
-//     dropped, as always: it should be as long as the peer's reader may pause.
-//   - CloseWrite, found by a type assertion, sends an empty binary message, at which the
+//     dropped, so the timeout should be longer than the peer's reader may pause.
+//   - CloseWrite, to be called by a type assertion, sends an empty binary message, at which the
 //     peer's Stream reads [io.EOF]: WebSocket itself has no half-close (RFC 6455, section 5.5.1).
 //     Most other peers ignore it. Bytes that come after one close the connection with
 //     1003. An empty text message means nothing.

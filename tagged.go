@@ -15,22 +15,22 @@ import (
 
 // Tagged returns a Codec for messages of several types: In and Out of the [Route]
 // are interfaces that these types implement. Each message is a JSON object in a text
-// message, with one member more, key, whose value is the name of the type:
+// message, with one more member, key, whose value is the name of the type:
 //
 //	ws.Tagged("type", Move{}, Say{})    // {"type":"Move","x":1,"y":2}, {"type":"Say","text":"hi"}
 //
 // The types of both directions may be given to one Codec. Values are received as they
-// are named here: Move{} as a Move, &Move{} as a *Move; both may be sent in either case.
+// are given here: Move{} as a Move, &Move{} as a *Move. Either may be sent.
 //
-// Decoding fails, which is OnInvalid's, where key is missing, is there twice, is no string, names
-// a type that was not given, or one that is not received in this direction. key is
-// compared exactly, unlike the names of fields. Send fails where the value's
-// type was not given, or its MarshalJSON yields no object, or one that has the key.
+// A message does not decode, and goes to RouteEvents.OnInvalid, if key is missing, appears twice, is no
+// string, or names a type that was not given or is not received in this direction. key is
+// compared exactly, unlike the names of fields. Send fails if the value's
+// type was not given, or if its MarshalJSON yields no object, or one that has the key.
 // An UnmarshalJSON gets the whole object.
 //
-// Like [http.ServeMux.Handle], Tagged panics where the program is wrong: where a type is no struct
+// Tagged panics, as [http.ServeMux.Handle] does, if a type is no struct
 // and has no MarshalJSON, has no name, is generic, has a field whose name in JSON is the
-// key (in any case, for encoding/json takes it in any), or has another's name.
+// key (in any case, because encoding/json ignores case), or has the name of another.
 func Tagged(key string, types ...any) Codec {
 	c := &taggedCodec{key: key, byName: make(map[string]reflect.Type), heads: make(map[reflect.Type]head)}
 	k, err := json.Marshal(key)

@@ -44,7 +44,7 @@ type Upgrader struct {
 	Engine websocket.AcceptOptions
 
 	// CheckOrigin reports whether the page that a request comes from may
-	// connect, in the place of Engine's rules. A request without an Origin header comes
+	// connect, in place of Engine's rules. A request without an Origin header comes
 	// from no page. nil: Engine's rules.
 	CheckOrigin func(r *http.Request) bool
 
@@ -59,7 +59,7 @@ type Upgrader struct {
 	Fallback http.Handler
 
 	// Detach makes the handler return right after the upgrade, with the
-	// connection on a goroutine of its own. That frees about half of an idle
+	// connection on a goroutine of its own. That frees a third to a half of an idle
 	// connection's memory, and ends middleware that measures a request at once.
 	// But routers pool what belongs to a request: chi.URLParam(r, …), a gin
 	// or an echo context must not be used in callbacks then; read them in the Factory.
@@ -75,7 +75,7 @@ type Upgrader struct {
 	Limits
 
 	mu       sync.Mutex     // protects the following
-	conns    map[*Conn]bool // false: it stands for a refusal, and nobody is to see it
+	conns    map[*Conn]bool // false: it only tells a refusal, and Conns does not yield it
 	inflight int            // handshakes under way
 	shut     bool           // Shutdown was called
 	empty    chan struct{}  // closed once shut, with no connection and no handshake left
@@ -92,7 +92,7 @@ func (u *Upgrader) Upgrade(factory Factory) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, factory) }
 }
 
-// Serve upgrades the request inside a handler of one's own. It always answers.
+// Serve upgrades the request inside a handler of your own. It always answers.
 // It returns a [*HandshakeError] if it refused, and nil once the connection was
 // upgraded, however it ended, and after Fallback.
 func (u *Upgrader) Serve(w http.ResponseWriter, r *http.Request, ev Events) error {
@@ -105,15 +105,10 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	}
 	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
 	if e := h.judge(); e != nil {
-		h.answer(e.Status, "ws: "+e.Err.Error())
-		h.report(e)
-		return e
+		return h.answerAndReport(e, "ws: "+e.Err.Error())
 	}
 	if !u.enter() {
-		h.answer(http.StatusServiceUnavailable, "the server is shutting down")
-		e := refuse(http.StatusServiceUnavailable, fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown))
-		h.report(e)
-		return e
+		return h.answerAndReport(refuse(http.StatusServiceUnavailable, errShutDown), "the server is shutting down")
 	}
 	c, refused := h.upgrade(factory)
 	switch {
@@ -131,6 +126,8 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 	return refused
 }
 
+var errShutDown = fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown)
+
 // serveOther answers a request that is no handshake.
 func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
 	if u.Fallback != nil {
@@ -144,10 +141,15 @@ func (u *Upgrader) serveOther(w http.ResponseWriter, r *http.Request) error {
 	return e
 }
 
-// upgrade takes a handshake that is good to a connection that is ready to run. With a
-// connection and an error, the connection only tells the client that it is refused.
+// upgrade makes a connection that is ready to run of a good handshake. If it returns both a
+// connection and an error, the connection is only there to tell the client that it is refused.
 func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
-	defer func() { h.u.exit(c, e == nil) }() // also when the Factory panics
+	defer func() { // also when the Factory or a middleware panics
+		if h.switching {
+			h.guard.switchFailed(nil)
+		}
+		h.u.exit(c, e == nil)
+	}()
 	if h.guard != nil {
 		if h.bottom, h.below, h.before = h.guard.begin(); h.bottom == nil {
 			return nil, refuse(0, errTooLate)
@@ -161,11 +163,15 @@ func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
 	if e = h.ask(factory); e != nil {
 		return nil, e
 	}
-	if e = h.switchProtocols(); e != nil {
+	if e = h.announce(); e != nil {
 		return nil, e
+	}
+	if err := h.hijack(); err != nil {
+		return nil, h.notHijacked(err)
 	}
 	c = h.newConn()
 	if h.guard != nil {
+		h.switching = false
 		h.guard.switchedTo(h.sent, c)
 	}
 	h.fw.upgraded(h.sent, c)
@@ -180,7 +186,7 @@ func (h *handshake) upgrade(factory Factory) (c *Conn, e *HandshakeError) {
 	return c, h.rejected
 }
 
-// newConn makes the Conn, of the handshake only what Conn.Request promises.
+// newConn makes the Conn. Of the handshake it keeps only what Conn.Request promises.
 func (h *handshake) newConn() *Conn {
 	c := &Conn{ev: h.ev, owner: h.u, limits: h.u.Limits.withDefaults(), subprotocol: h.subprotocol}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(h.r.Context()))
@@ -251,7 +257,7 @@ func (u *Upgrader) remove(c *Conn) {
 	}
 }
 
-// checkEmpty ends Shutdown if nothing is left.
+// checkEmpty lets Shutdown return if nothing is left.
 func (u *Upgrader) checkEmpty() {
 	if u.shut && u.inflight == 0 && len(u.conns) == 0 {
 		select {
@@ -355,12 +361,15 @@ func (u *Upgrader) first(p place) bool {
 	return true
 }
 
-// LogError does what a nil OnError does, for one that adds to it. [slog.Default] gets
-// handshakes that were refused with 5xx, errors of callbacks and panics at error
-// level; at warn level each place that a [*HeaderError] names once, and of each
-// route (http.Request.Pattern) the first foreign Origin, the first handshake without what a
-// proxy should have passed on, and the first that a Factory answered itself without an error,
-// with what to do about it; and at debug level what peers did wrong.
+// LogError does what a nil OnError does, for an OnError that adds to it. It logs to [slog.Default]:
+//
+//   - at error level handshakes that were refused with a status from 500 on, and errors and panics of callbacks
+//   - at warn level each place that a [*HeaderError] names, once, and for each route (http.Request.Pattern), with
+//     what to do about it, the first foreign Origin, the first handshake without what a proxy should have
+//     passed on, and the first that a Factory answered itself without an error
+//   - at debug level what peers did wrong
+//
+// Other refusals are not logged.
 func (u *Upgrader) LogError(r *http.Request, err error) {
 	log := slog.With("path", r.URL.Path, "remote", r.RemoteAddr)
 	var (

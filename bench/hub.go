@@ -5,7 +5,7 @@ package main
 import "sync"
 
 // hub is the idea of gorilla's and coder's chat examples: a queue and a writing
-// goroutine for each member, and who lets the queue fill up is dropped. A T is a message.
+// goroutine for each member, and a member whose queue is full is dropped. A T is a message.
 type hub[T any] struct {
 	mu sync.Mutex
 	// mu protects the following.
@@ -47,7 +47,7 @@ func (h *hub[T]) remove(m *member[T]) {
 	if _, ok := h.members[m]; ok {
 		delete(h.members, m)
 		close(m.queue)
-		go m.drop() // a write may be stuck in it
+		go m.drop() // which may wait for a write that is stuck
 	}
 }
 

@@ -94,9 +94,9 @@ func connectTo(id int, addr string, o dialOptions) (net.Conn, error) {
 	d := net.Dialer{Timeout: handshakeTimeout, LocalAddr: &net.TCPAddr{IP: source}, Control: func(_, _ string, rc syscall.RawConn) error {
 		var err error
 		ctlErr := rc.Control(func(fd uintptr) {
-			// The port is chosen when connecting: only then can one be had that another server's connection has too.
+			// The port is chosen when connecting: only then may a connection to another server have the same.
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-			if err == nil && o.socketBuffer > 0 { // before connecting, as the window is announced then
+			if err == nil && o.socketBuffer > 0 { // before connecting, when the window is announced
 				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, o.socketBuffer)
 			}
 		})
@@ -341,7 +341,7 @@ func (c *client) inflate(h header, want []byte) error {
 	return nil
 }
 
-// dueIn has everything that is still expected fail unless it comes within d.
+// dueIn makes everything that is still expected fail unless it comes within d.
 func (c *client) dueIn(d time.Duration) { c.conn.SetDeadline(time.Now().Add(d)) }
 
 // late turns a deadline's error into a sentence.
@@ -352,8 +352,8 @@ func late(err error, d time.Duration) error {
 	return err
 }
 
-// payload makes the beginning of a JSON object, of size bytes. It compresses as such
-// do, and differs from all others of the connection and of other connections.
+// payload makes the beginning of a JSON object, of size bytes. It compresses as JSON
+// does, and differs from all others of this connection and of other connections.
 func payload(connection, message, size int) []byte {
 	words := strings.Fields("the quick brown fox jumps over a lazy dog while seven clever wizards mix potions under quiet northern lights")
 	r := rand.New(rand.NewPCG(uint64(connection), uint64(message)))

@@ -104,7 +104,7 @@ type muxedConn struct {
 func (c *muxedConn) Read(p []byte) (int, error)  { return c.in.Read(p) }
 func (c *muxedConn) Write(p []byte) (int, error) { return c.out.Write(p) }
 
-// SetDeadline is for all streams of the connection, as is what follows from it.
+// SetDeadline is for all streams of the connection. All of them fail when it passes.
 func (c *muxedConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(t) }
 
 func (c *muxedConn) Close() error {

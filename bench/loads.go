@@ -97,7 +97,7 @@ func (l *echoLoop) run(stop, timed *atomic.Bool) error {
 	written := make(chan error, 1)
 	for i := 0; !stop.Load(); i = (i + 1) % len(l.batches) {
 		begin := time.Now()
-		// What sockets may not hold has to be read while it is being written.
+		// The sockets may not hold all replies: they are read while messages are being written.
 		parallel := len(l.batches[i]) > 32<<10 && len(l.wants[i]) > 1
 		if parallel {
 			go func(b []byte) { _, err := l.c.conn.Write(b); written <- err }(l.batches[i])
@@ -185,7 +185,7 @@ func connectOnce(p *process, id int, frame, want []byte, t timing) error {
 
 // idleMemory is what a connection costs that has echoed once and then nothing.
 func idleMemory(p *process, w work, _ timing) (figures, error) {
-	const first = 100 // for what a server allocates once; they stay, so that nothing of them is used again
+	const first = 100 // for what a server allocates once; they stay open, so that their memory is not used again
 	if err := needFiles(w.conns + first); err != nil {
 		return figures{}, err
 	}

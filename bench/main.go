@@ -116,12 +116,12 @@ func run(args []string) error {
 }
 
 // measureWork runs one work on every server in turn, round after round, so that
-// what else the machine does falls on all of them alike.
+// whatever else the machine does affects all of them alike.
 func measureWork(rep *report, w work, servers []server, t timing, rounds int, profile string) {
 	failed := map[string]bool{}
 	for round := range rounds {
 		for i := range servers {
-			s := servers[(round+i)%len(servers)] // nobody always comes after the same one
+			s := servers[(round+i)%len(servers)] // no server always comes after the same one
 			if !s.can(w) || failed[s.name] {
 				continue
 			}
@@ -139,7 +139,7 @@ func measureWork(rep *report, w work, servers []server, t timing, rounds int, pr
 }
 
 func measureOne(s server, w work, t timing, profile string) (figures, error) {
-	runtime.GC() // of what the measurement before has left
+	runtime.GC() // collects what the measurement before has left
 	p, err := start(s, w)
 	if err != nil {
 		return figures{}, err

@@ -40,7 +40,7 @@ func (rep *report) plot() ([]byte, error) {
 	for hex := range strings.FieldsSeq("#5470c6 #91cc75 #fac858 #8d6e63 #73c0de #3ba272 #fc8452 #ee6666 #ea7ccc #9a60b4 #999999 #c0ca33 #26a69a #333333") {
 		colors = append(colors, charts.ParseColor(hex))
 	}
-	opt.Theme = charts.GetTheme(charts.ThemeLight).WithSeriesColors(colors) // its background is white, in GitHub's dark theme too
+	opt.Theme = charts.GetTheme(charts.ThemeLight).WithSeriesColors(colors) // the background stays white in GitHub's dark theme
 	opt.ValueAxis[0].Min = charts.Ptr(0.0)
 	p := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: 1400, Height: 460})
 	if err := p.BarChart(opt); err != nil {

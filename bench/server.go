@@ -57,7 +57,7 @@ type serverOptions struct {
 	deflate    bool // permessage-deflate for every message, without context takeover
 	text       bool // messages are text
 	tls        bool
-	http2      bool // which Guard makes all packages speak
+	http2      bool // which all packages speak behind Guard
 	sendBuffer int  // of a socket; 0: the system's
 }
 
@@ -190,8 +190,8 @@ func listen(o serverOptions) (net.Listener, error) {
 	return tls.NewListener(l, cfg), nil
 }
 
-// impatient is a listener whose errors end a server. net/http would wait for a
-// descriptor as long as it takes.
+// impatient is a listener whose errors end a server. net/http would wait until a
+// descriptor is free.
 type impatient struct{ net.Listener }
 
 func (l impatient) Accept() (net.Conn, error) {
@@ -286,7 +286,7 @@ func (p *process) ask(command string) error {
 	return nil
 }
 
-// stop ends the process and says if it had ended by itself.
+// stop ends the process, and returns an error if it had ended by itself.
 func (p *process) stop() error {
 	p.in.Close() // tells it to end
 	timer := time.AfterFunc(5*time.Second, func() { p.cmd.Process.Kill() })

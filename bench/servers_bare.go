@@ -10,7 +10,7 @@ import (
 	"net/http"
 )
 
-// bareServer is the limit: a socket, a buffer, and no care for anything that a
+// bareServer is the limit: a socket, a buffer, and no handling of anything that a
 // good client does not do.
 func bareServer() server {
 	return server{name: "bare", plain: true, echoOnly: true, accept: func(l net.Listener) error {

@@ -19,7 +19,7 @@ func honoServers() ([]server, error) {
 	if _, err := os.Stat(filepath.Join(modules, "hono")); err != nil {
 		return nil, fmt.Errorf("Hono is not installed: run npm ci in %s", dir)
 	}
-	deno, err := filepath.Glob(filepath.Join(modules, "@deno", "linux-*", "deno")) // npm's own is a script that starts this
+	deno, err := filepath.Glob(filepath.Join(modules, "@deno", "linux-*", "deno")) // the command that npm installs is a script that starts this
 	if err != nil || len(deno) == 0 {
 		return nil, fmt.Errorf("Deno is not installed: run npm ci in %s", dir)
 	}

@@ -21,6 +21,7 @@ func Example() {
 		Addr:              ":3000",
 		Handler:           ws.Guard(mux),
 		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          250,
 			MaxReceiveBufferPerConnection: 4<<20 - 1,

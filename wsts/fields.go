@@ -105,7 +105,7 @@ func (f *field) options(options []string) {
 	}
 	if slices.Contains(options, "omitzero") {
 		f.absent = true
-		// A method IsZero may have other ideas, but is not asked about nil pointers.
+		// A method IsZero may decide otherwise, but is not asked about nil pointers.
 		_, pointer := t.(*types.Pointer)
 		f.nonzero = pointer || !types.Implements(f.Type(), isZeroer) && !types.Implements(types.NewPointer(f.Type()), isZeroer)
 	}

@@ -3,12 +3,12 @@
 //
 //	go run github.com/seed412db446/ws/wsts [-o file] [-check] [-js] [packages]
 //
-// Without -o it writes to standard output, without packages it takes the one of the working directory.
+// Without -o it writes to standard output. Without packages it takes that of the working directory.
 // In a Go file of the package, so that go generate writes it:
 //
 //	//go:generate go run github.com/seed412db446/ws/wsts -o ../web/routes.ts .
 //
-// A module that vendors names it with go get -tool, and runs go tool wsts.
+// A module that vendors its requirements adds it with go get -tool, and runs go tool wsts.
 //
 // -check writes nothing and fails if the file is out of date: for CI. -js writes JavaScript with types in comments
 // for pages that are not built: editors and tsc -checkJs read these. A page then has
@@ -17,7 +17,7 @@
 //	const chat = Chat.connect({ params: { room: "lobby" }, onMessage: (note) => show(note.text) });
 //	chat.send({ text: "hello" });
 //
-// What the file's types say of connect and its options is the same for every package.
+// The options of connect are the same for every package: the file describes them.
 //
 // # Routes
 //
@@ -32,7 +32,7 @@
 //
 // # Types
 //
-// A type is what encoding/json writes. Comments travel.
+// A type is what encoding/json writes. Doc comments are copied.
 //
 //	bool, string                        boolean, string
 //	numbers, json.Number                number; with 64 bits its comment says that JavaScript is exact up to 2**53
@@ -60,8 +60,8 @@
 // func, chan, complex numbers, unsafe.Pointer and maps with other keys than strings, integers and TextMarshalers are
 // errors, unless the tag json:"-" leaves the field out.
 //
-// Names that are TypeScript's, that the file's last part needs, or that two packages have get their package's name
-// before them: Options of package chat is ChatOptions.
+// A name that TypeScript or the file's last part has, or that is in two packages, gets its package's name
+// before it: Options of package chat is ChatOptions.
 package main
 
 import (
@@ -111,7 +111,7 @@ func run(dir string, args []string, stdout, stderr io.Writer) error {
 	old, err := os.ReadFile(*out)
 	switch {
 	case err == nil && bytes.Equal(old, text):
-		return nil // its time stays, for programs that watch it
+		return nil // its modification time stays, for programs that watch it
 	case *check:
 		return cmp.Or(err, fmt.Errorf("%s is out of date: run wsts without -check", *out))
 	}

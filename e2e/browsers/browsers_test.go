@@ -76,7 +76,16 @@ func newSite(t *testing.T, engine websocket.AcceptOptions, factory ws.Factory) *
 	mux.HandleFunc("GET /from", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.RemoteAddr, " ", r.Proto)
 	})
-	srv := httptest.NewUnstartedServer(ws.Guard(s.cors(mux)))
+	guarded, handshake := ws.Guard(s.cors(mux)), "GET /ws HTTP/1.1"
+	if overHTTP2(t) {
+		handshake = "CONNECT /ws HTTP/2.0"
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // within Guard all are alike
+		if got := fmt.Sprint(r.Method, " ", r.URL.Path, " ", r.Proto); r.URL.Path == "/ws" && got != handshake {
+			t.Errorf("a handshake came as %s, and not as %s", got, handshake)
+		}
+		guarded.ServeHTTP(w, r)
+	}))
 	srv.Config.ErrorLog = log.New(panics{t}, "", 0)
 	if srv.EnableHTTP2 = overHTTP2(t); srv.EnableHTTP2 {
 		srv.StartTLS()
@@ -378,7 +387,9 @@ func origins(t *testing.T, at func(string) tab) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSite(t, websocket.AcceptOptions{OriginPatterns: test.patterns}, nil)
 			p := at(strings.Replace(s.url, "127.0.0.1", "localhost", 1))
-			js := fmt.Sprintf("window.s = connect('%s/ws'); ", strings.Replace(s.url, "http", "ws", 1))
+			// With the connection of a fetch there is one of HTTP/2 to that host.
+			js := fmt.Sprintf("await fetch('%s/empty', {mode: 'no-cors', credentials: 'include'}); window.s = connect('%s/ws'); ",
+				s.url, strings.Replace(s.url, "http", "ws", 1))
 			if test.open {
 				want(t, "echoes", run[[]string](t, p, js+"await s.opened; return await echoes(s, [0, 5])"), []string{})
 				return

@@ -1,3 +1,3 @@
-// Package clients lets package ws talk with others' clients and servers, Node's and Python's, and
+// Package clients tests package ws with the clients and servers of Node and Python, and
 // through proxies.
 package clients

@@ -3,6 +3,11 @@ package docs
 import (
 	"errors"
 	"fmt"
+	"go/doc"
+	"go/doc/comment"
+	"go/format"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,23 +48,28 @@ func TestSnippets(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	var snippets []string
+	add := func(page string, i int, source string) {
+		name := "snippet.go"
+		if strings.Contains(source, `"testing"`) {
+			name = "snippet_test.go"
+		}
+		snippet := filepath.Join(dir, fmt.Sprintf("%s_%d", strings.NewReplacer("../", "", "/", "_").Replace(page), i+1))
+		if err := errors.Join(os.Mkdir(snippet, 0o755), os.WriteFile(filepath.Join(snippet, name), []byte(source), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		snippets = append(snippets, "./"+snippet)
+	}
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, m := range fence.FindAllSubmatch(text, -1) {
-			source := file(string(m[1]), string(m[2]), string(m[3]))
-			name := "snippet.go"
-			if strings.Contains(source, `"testing"`) {
-				name = "snippet_test.go"
-			}
-			snippet := filepath.Join(dir, fmt.Sprintf("%s_%d", strings.NewReplacer("../", "", "/", "_").Replace(page), i+1))
-			if err := errors.Join(os.Mkdir(snippet, 0o755), os.WriteFile(filepath.Join(snippet, name), []byte(source), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-			snippets = append(snippets, "./"+snippet)
+			add(page, i, file(string(m[1]), string(m[2]), string(m[3])))
 		}
+	}
+	for i, snippet := range tutorial(t) {
+		add("doc.go", i, file(beside(snippet)))
 	}
 	if len(snippets) < 20 {
 		t.Fatalf("only %d blocks of Go found", len(snippets))
@@ -70,11 +80,66 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
+// tutorial returns the blocks of Go in the package comment.
+func tutorial(t *testing.T) (snippets []string) {
+	f, err := parser.ParseFile(token.NewFileSet(), "../../doc.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range new(comment.Parser).Parse(f.Doc.Text()).Content {
+		code, ok := block.(*comment.Code)
+		if !ok || strings.HasPrefix(code.Text, "go run ") {
+			continue
+		}
+		if formatted, err := format.Source([]byte(code.Text)); err != nil || string(formatted) != code.Text {
+			t.Errorf("doc.go has a block that gofmt would change: %v\n%s", err, code.Text)
+		}
+		snippets = append(snippets, code.Text)
+	}
+	return snippets
+}
+
+// beside says what a block of the package comment has around it, which readers can tell.
+func beside(snippet string) (beside, inside, same string) {
+	switch {
+	case regexp.MustCompile(`^(type|var|import) `).MatchString(snippet):
+		return "", "", snippet
+	case regexp.MustCompile(`(?m)^return ws\.`).MatchString(snippet):
+		inside = "(w http.ResponseWriter, r *http.Request) (ws.Events, error)"
+	case regexp.MustCompile(`(?m)^return `).MatchString(snippet):
+		inside = "(ctx context.Context) error"
+	default:
+		inside = "()"
+	}
+	return "var mux *http.ServeMux; var server *http.Server; var factory ws.Factory", inside, snippet
+}
+
+// TestExamples proves that pkg.go.dev shows each example as a whole program, which
+// it does not if one needs what another file declares.
+func TestExamples(t *testing.T) {
+	names, err := filepath.Glob("../../example*_test.go")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no examples found", err)
+	}
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range doc.Examples(f) {
+			if e.Play == nil || e.Output == "" {
+				t.Errorf("%s: Example%s is no program with an output", name, e.Name)
+			}
+		}
+	}
+}
+
 // packages are what a snippet may name without importing it.
 var packages = map[string]string{
 	"chi": "github.com/go-chi/chi/v5", "middleware": "github.com/go-chi/chi/v5/middleware",
 	"websocket": "github.com/coder/websocket", "ws": "github.com/seed412db446/ws",
-	"context": "context", "fmt": "fmt", "http": "net/http", "log": "log", "strconv": "strconv", "strings": "strings", "testing": "testing", "time": "time",
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal", "strconv": "strconv",
+	"strings": "strings", "syscall": "syscall", "testing": "testing", "time": "time",
 }
 
 // file makes a file of a snippet.

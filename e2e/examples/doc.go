@@ -1,2 +1,2 @@
-// Package examples starts the examples' servers as a shell does, and ends them.
+// Package examples starts the examples' servers and ends them, as a shell does.
 package examples

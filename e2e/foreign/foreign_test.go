@@ -25,6 +25,7 @@ import (
 	nbio "github.com/lesismal/nbio/nbhttp/websocket"
 	"github.com/lxzan/gws"
 	"github.com/olahol/melody"
+	"golang.org/x/net/http2"
 	xnet "golang.org/x/net/websocket"
 
 	"github.com/seed412db446/ws"
@@ -264,7 +265,13 @@ type server struct {
 	returned chan struct{}
 }
 
-func serve(t *testing.T, r row) *server {
+// servers are those of HTTP/2 that there are for Go: net/http's, and the one that it is a copy of.
+var servers = map[string]func(*http.Server) error{
+	"net/http":               func(*http.Server) error { return nil },
+	"golang.org/x/net/http2": func(s *http.Server) error { return http2.ConfigureServer(s, nil) },
+}
+
+func serve(t *testing.T, r row, configure func(*http.Server) error) *server {
 	s := &server{t: t, tr: h2.New(), ended: make(chan error, 100), returned: make(chan struct{}, 100)}
 	h := ws.Guard(r.handler(t, s.ended))
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -273,6 +280,9 @@ func serve(t *testing.T, r row) *server {
 	}))
 	srv.EnableHTTP2 = true
 	srv.Config.ErrorLog = log.New(complaints{t}, "", 0)
+	if err := configure(srv.Config); err != nil {
+		t.Fatal(err)
+	}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	t.Cleanup(s.tr.CloseIdleConnections)
@@ -315,85 +325,89 @@ func await[T any](t *testing.T, ch <-chan T, what string) (v T) {
 
 func TestForeign(t *testing.T) {
 	for _, r := range rows {
-		t.Run(r.name, func(t *testing.T) {
-			t.Run("T3_echo", func(t *testing.T) {
-				s := serve(t, r)
-				c, ctx := s.dial()
-				for i, n := range []int{0, 1, 125, 126, 4095, 4096, 16384, 65535, 65536, 300_001, 1 << 20} {
-					if i == 0 && r.empty != "" {
-						continue
-					}
-					for _, typ := range []coder.MessageType{coder.MessageText, coder.MessageBinary} {
-						if typ == coder.MessageText && strings.Contains(r.name, "x/net") {
-							continue // it answers []byte with binary ones
-						}
-						want := bytes.Repeat([]byte("0123456789abcdefg"), n/17+1)[:n]
-						if err := c.Write(ctx, typ, want); err != nil {
-							t.Fatal(err)
-						}
-						got, b, err := c.Read(ctx)
-						if err != nil || got != typ || !bytes.Equal(b, want) {
-							t.Fatalf("%d bytes came back as %d, %v, of type %v and not %v", n, len(b), err, got, typ)
-						}
-					}
-				}
-			})
-			t.Run("T3_closed_by_the_client", func(t *testing.T) {
-				s := serve(t, r)
-				c, _ := s.dial()
-				if err := c.Close(4001, "done"); err != nil && r.abrupt == "" {
-					t.Error(err)
-				}
-				if err := await(t, s.ended, "end"); r.abrupt == "" && !strings.Contains(fmt.Sprintf("%v %+v", err, err), "4001") {
-					t.Errorf("the server's end saw %v, and not 4001", err)
-				}
-				await(t, s.returned, "return of the handler")
-			})
-			t.Run("T3_closed_by_the_server", func(t *testing.T) {
-				s := serve(t, r)
-				c, ctx := s.dial()
-				if err := c.Write(ctx, coder.MessageText, []byte("close")); err != nil {
-					t.Fatal(err)
-				}
-				_, _, err := c.Read(ctx)
-				var e coder.CloseError
-				if errors.As(err, &e); r.abrupt == "" && (e.Code != 4002 || e.Reason != "asked") || err == nil {
-					t.Errorf("the client saw %v, and not 4002", err)
-				}
-				await(t, s.returned, "return of the handler")
-			})
-			t.Run("T5_peer_goes", func(t *testing.T) {
-				s := serve(t, r)
-				stay, ctx := s.dial()
-				for i := range 10 {
-					c, ctx := s.dial()
-					if i%2 == 0 {
-						c.Write(ctx, coder.MessageText, []byte("hello"))
-						c.Read(ctx)
-					}
-					req, _ := http.NewRequest("GET", s.url, nil)
-					req.Header = http.Header{"Sec-Websocket-Key": {"x"}, "Sec-Websocket-Version": {"13"}, "Origin": {s.url}}
-					res, err := s.tr.RoundTrip(req)
-					if err != nil {
-						t.Fatal(err)
-					}
-					res.Body.(io.Writer).Write([]byte("\x82\xfe")[:i%3]) // nothing, or a part of a frame's header
-					res.Body.(*h2.Stream).Reset()
-					await(t, s.ended, "end")
-					await(t, s.returned, "return of the handler")
-					c.CloseNow()
-					await(t, s.ended, "end")
-					await(t, s.returned, "return of the handler")
-				}
-				if err := stay.Write(ctx, coder.MessageBinary, []byte("still there")); err != nil {
-					t.Fatal(err)
-				}
-				if _, b, err := stay.Read(ctx); string(b) != "still there" {
-					t.Errorf("another stream of the connection: %q, %v", b, err)
-				}
-			})
-		})
+		for name, by := range servers {
+			t.Run(name+"/"+r.name, func(t *testing.T) { testForeign(t, r, by) })
+		}
 	}
+}
+
+func testForeign(t *testing.T, r row, by func(*http.Server) error) {
+	t.Run("T3_echo", func(t *testing.T) {
+		s := serve(t, r, by)
+		c, ctx := s.dial()
+		for i, n := range []int{0, 1, 125, 126, 4095, 4096, 16384, 65535, 65536, 300_001, 1 << 20} {
+			if i == 0 && r.empty != "" {
+				continue
+			}
+			for _, typ := range []coder.MessageType{coder.MessageText, coder.MessageBinary} {
+				if typ == coder.MessageText && strings.Contains(r.name, "x/net") {
+					continue // it answers []byte with binary ones
+				}
+				want := bytes.Repeat([]byte("0123456789abcdefg"), n/17+1)[:n]
+				if err := c.Write(ctx, typ, want); err != nil {
+					t.Fatal(err)
+				}
+				got, b, err := c.Read(ctx)
+				if err != nil || got != typ || !bytes.Equal(b, want) {
+					t.Fatalf("%d bytes came back as %d, %v, of type %v and not %v", n, len(b), err, got, typ)
+				}
+			}
+		}
+	})
+	t.Run("T3_closed_by_the_client", func(t *testing.T) {
+		s := serve(t, r, by)
+		c, _ := s.dial()
+		if err := c.Close(4001, "done"); err != nil && r.abrupt == "" {
+			t.Error(err)
+		}
+		if err := await(t, s.ended, "end"); r.abrupt == "" && !strings.Contains(fmt.Sprintf("%v %+v", err, err), "4001") {
+			t.Errorf("the server's end saw %v, and not 4001", err)
+		}
+		await(t, s.returned, "return of the handler")
+	})
+	t.Run("T3_closed_by_the_server", func(t *testing.T) {
+		s := serve(t, r, by)
+		c, ctx := s.dial()
+		if err := c.Write(ctx, coder.MessageText, []byte("close")); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := c.Read(ctx)
+		var e coder.CloseError
+		if errors.As(err, &e); r.abrupt == "" && (e.Code != 4002 || e.Reason != "asked") || err == nil {
+			t.Errorf("the client saw %v, and not 4002", err)
+		}
+		await(t, s.returned, "return of the handler")
+	})
+	t.Run("T5_peer_goes", func(t *testing.T) {
+		s := serve(t, r, by)
+		stay, ctx := s.dial()
+		for i := range 10 {
+			c, ctx := s.dial()
+			if i%2 == 0 {
+				c.Write(ctx, coder.MessageText, []byte("hello"))
+				c.Read(ctx)
+			}
+			req, _ := http.NewRequest("GET", s.url, nil)
+			req.Header = http.Header{"Sec-Websocket-Key": {"x"}, "Sec-Websocket-Version": {"13"}, "Origin": {s.url}}
+			res, err := s.tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.(io.Writer).Write([]byte("\x82\xfe")[:i%3]) // nothing, or a part of a frame's header
+			res.Body.(*h2.Stream).Reset()
+			await(t, s.ended, "end")
+			await(t, s.returned, "return of the handler")
+			c.CloseNow()
+			await(t, s.ended, "end")
+			await(t, s.returned, "return of the handler")
+		}
+		if err := stay.Write(ctx, coder.MessageBinary, []byte("still there")); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := stay.Read(ctx); string(b) != "still there" {
+			t.Errorf("another stream of the connection: %q, %v", b, err)
+		}
+	})
 }
 
 // TestReadme has the table of ../README.md say what the tests show.

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -14,11 +15,12 @@ import (
 	coder "github.com/coder/websocket"
 
 	"github.com/seed412db446/ws"
+	"github.com/seed412db446/ws/e2e/internal/h2"
 	"github.com/seed412db446/ws/e2e/protocol/raw"
 )
 
 // FuzzServer gives a server any bytes, from the first of the request or from the first after its
-// handshake. It must hang up in the end, panic nowhere, and go on to serve.
+// handshake, which over HTTP/2 are the stream's. It must hang up in the end, panic nowhere, and go on to serve.
 func FuzzServer(f *testing.F) {
 	up := &ws.Upgrader{
 		Engine: coder.AcceptOptions{CompressionMode: coder.CompressionContextTakeover},
@@ -36,31 +38,36 @@ func FuzzServer(f *testing.F) {
 		}
 	}
 	up.OnError = func(_ *http.Request, err error) { note(err) }
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	srv := &http.Server{
-		Handler: ws.Guard(up.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
-			return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
-				m.Decode(new(any))
-				return c.Send(m)
-			}}, nil
-		})),
-		ErrorLog: log.New(&logged, "", 0),
-	}
-	go srv.Serve(ln)
-	f.Cleanup(func() { srv.Close() })
-	addr := ln.Addr().String()
+	srv := httptest.NewUnstartedServer(ws.Guard(up.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+		return ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+			m.Decode(new(any))
+			return c.Send(m)
+		}}, nil
+	})))
+	srv.Config.ErrorLog = log.New(&logged, "", 0)
+	srv.Start()
+	f.Cleanup(srv.Close)
+	srv2 := httptest.NewUnstartedServer(srv.Config.Handler)
+	srv2.Config.ErrorLog = srv.Config.ErrorLog
+	srv2.EnableHTTP2 = true
+	srv2.StartTLS()
+	f.Cleanup(srv2.Close)
+	front, stop := h2.Front(f, srv2.URL)
+	f.Cleanup(stop)
+	addrs := map[bool]string{false: srv.Listener.Addr().String(), true: front}
 
 	request := raw.Request("x", "/", "permessage-deflate; client_max_window_bits")
+	add := func(upgraded bool, in []byte) {
+		f.Add(false, upgraded, in)
+		f.Add(true, upgraded, in)
+	}
 	seed := func(frames ...raw.Frame) {
 		var b []byte
 		for _, fr := range frames {
 			b = fr.Append(b, true)
 		}
-		f.Add(true, b)
-		f.Add(false, append(request[:len(request):len(request)], b...))
+		add(true, b)
+		add(false, append(request[:len(request):len(request)], b...))
 	}
 	hello := raw.Frame{Op: raw.Text, Payload: []byte("Hello")}
 	end := raw.Frame{Op: raw.Close, Payload: raw.ClosePayload(1000, "bye")}
@@ -78,13 +85,13 @@ func FuzzServer(f *testing.F) {
 	seed(raw.Frame{Op: raw.Ping, Payload: make([]byte, 126)})
 	seed(raw.Frame{Op: raw.Ping, More: true})
 	seed(raw.Frame{Op: raw.Text, FlipMask: true, Payload: []byte("Hello")})
-	f.Add(false, []byte(strings.Replace(string(request), "13", "12", 1)))
-	f.Add(false, []byte(strings.Replace(string(request), "GET", "POST", 1)))
-	f.Add(false, []byte(strings.Replace(string(request), "Upgrade: websocket\r\n", "", 1)))
-	f.Add(false, []byte("GET / HTTP/1.0\r\n\r\n"))
+	add(false, []byte(strings.Replace(string(request), "13", "12", 1)))
+	add(false, []byte(strings.Replace(string(request), "GET", "POST", 1)))
+	add(false, []byte(strings.Replace(string(request), "Upgrade: websocket\r\n", "", 1)))
+	add(false, []byte("GET / HTTP/1.0\r\n\r\n"))
 
-	f.Fuzz(func(t *testing.T, upgraded bool, in []byte) {
-		c, err := net.Dial("tcp", addr)
+	f.Fuzz(func(t *testing.T, http2, upgraded bool, in []byte) {
+		c, err := net.Dial("tcp", addrs[http2])
 		if err != nil {
 			t.Fatal(err)
 		}

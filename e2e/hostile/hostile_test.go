@@ -19,6 +19,7 @@ import (
 	"time"
 
 	coder "github.com/coder/websocket"
+	"golang.org/x/net/http2"
 
 	"github.com/seed412db446/ws"
 	"github.com/seed412db446/ws/e2e/internal/h2"
@@ -41,13 +42,24 @@ func gone(t *testing.T, conns []net.Conn) {
 	}
 }
 
-// A handshake that does not end is http.Server.ReadHeaderTimeout's to end. This package holds nothing for it.
+// A handshake that does not end is http.Server.ReadHeaderTimeout's to end, and over HTTP/2 IdleTimeout's. This package
+// holds nothing for it.
 func TestSlowHandshake(t *testing.T) {
-	attack(t, &ws.Upgrader{}, func(a *target) {
+	attackBoth(t, func() *ws.Upgrader { return new(ws.Upgrader) }, func(a *target) {
 		const n = 300
 		before := memory()
 		var conns []net.Conn
+		var streams []*conn2
 		for i := range n {
+			if a.tls != "" {
+				p := a.dial2(65535)
+				streams = append(streams, p)
+				p.write(func(fr *http2.Framer) error {
+					b := p.handshake()
+					return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: b[:len(b)*i/n]}) // and no CONTINUATION
+				})
+				continue
+			}
 			c, err := net.Dial("tcp", a.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -58,6 +70,10 @@ func TestSlowHandshake(t *testing.T) {
 		}
 		a.cost(before, n, 64*kib)
 		gone(t, conns)
+		for _, p := range streams {
+			p.await("the connection's end", func() bool { return false })
+			p.conn.Close()
+		}
 	})
 }
 

@@ -62,19 +62,14 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// attack starts a target, runs f against it, and checks what must hold after any attack.
-func attack(t *testing.T, up *ws.Upgrader, f func(a *target)) {
-	t.Helper()
-	attackOver(t, up, false, f)
-}
-
-// attackBoth is attack over HTTP/1.1 and over HTTP/2.
+// attackBoth is attackOver HTTP/1.1 and over HTTP/2.
 func attackBoth(t *testing.T, up func() *ws.Upgrader, f func(a *target)) {
 	for _, http2 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("HTTP2 %v", http2), func(t *testing.T) { attackOver(t, up(), http2, f) })
 	}
 }
 
+// attackOver starts a target, runs f against it, and checks what must hold after any attack.
 func attackOver(t *testing.T, up *ws.Upgrader, http2 bool, f func(a *target)) {
 	t.Helper()
 	a := &target{t: t, up: up, stop: make(chan struct{}), bystander: make(chan error, 1)}
@@ -88,7 +83,8 @@ func attackOver(t *testing.T, up *ws.Upgrader, http2 bool, f func(a *target)) {
 	up.OnError = func(_ *http.Request, err error) { a.note(err) }
 	a.srv = &http.Server{
 		Handler:           ws.Guard(up.Upgrade(a.factory)),
-		ReadHeaderTimeout: time.Second, // the application's to set: nothing else bounds a slow handshake
+		ReadHeaderTimeout: time.Second,     // the application's to set: nothing else bounds a slow handshake
+		IdleTimeout:       3 * time.Second, // the same over HTTP/2
 		ErrorLog:          log.New(&a.logged, "", 0),
 	}
 	front := func() {}

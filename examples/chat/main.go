@@ -81,13 +81,13 @@ func run(ctx context.Context, c config) error {
 	fmt.Printf("chat: listening on http://%s\n", ln.Addr())
 	<-running.Done()
 
-	// First the conversations: each gets 1001, and its page goes on at another node.
-	// Then requests; NATS last, because leaving a room gives back its name.
+	// WebSockets end first: each gets 1001, and its page goes on at another node. Requests
+	// follow, and NATS is last, because leaving a room gives back its name.
 	fmt.Println("chat: closing")
 	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err = errors.Join(h.upgrader.Shutdown(drain), srv.Shutdown(drain))
-	if ctx.Err() == nil { // it was no Ctrl-C
+	if ctx.Err() == nil { // no signal ended it
 		return context.Cause(running)
 	}
 	return err
@@ -111,7 +111,7 @@ func (h *hub) routes() http.Handler {
 	return ws.Guard(r)
 }
 
-// pathOnly keeps queries out of the request log: there is a secret in a socket's, its session.
+// pathOnly keeps queries out of the request log: a socket's has its session, a secret.
 type pathOnly struct{ middleware.LogFormatter }
 
 func (f pathOnly) NewLogEntry(r *http.Request) middleware.LogEntry {
@@ -123,7 +123,7 @@ func (f pathOnly) NewLogEntry(r *http.Request) middleware.LogEntry {
 //go:embed page.html
 var page string
 
-// pagePolicy lets the page's own script and style run and nothing else, also if a text got out of its place.
+// pagePolicy lets the page's own script and style run and nothing else, even if a text were taken for HTML.
 var pagePolicy = fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; connect-src 'self'; "+
 	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", hash("script"), hash("style"))
 

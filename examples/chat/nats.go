@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// natsWait bounds one question to NATS. It is short, because callbacks wait for the answer.
+// natsWait bounds one request to NATS. It is short, because callbacks wait for the answer.
 const natsWait = 3 * time.Second
 
 // Names are claimed for nameTTL and claimed again every nameRefresh,
@@ -56,7 +56,7 @@ func connect(url, listen string) (*nats.Conn, func(), error) {
 func embed(listen string) (ns *server.Server, stop func(), err error) {
 	options := &server.Options{ServerName: "chat", JetStream: true, NoSigs: true, DontListen: listen == ""}
 	if listen != "" {
-		// The server tries a port in use for long and in silence.
+		// The server retries a port that is in use for a long time, and logs nothing.
 		ln, err := net.Listen("tcp", listen)
 		if err != nil {
 			return nil, nil, err

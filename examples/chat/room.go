@@ -175,7 +175,7 @@ func (h *hub) admit(r *http.Request) (*member, error) {
 	query := r.URL.Query()
 	m := &member{
 		hub:      h,
-		roomName: chi.URLParam(r, "room"), // here and not in the callbacks: chi takes its context back
+		roomName: chi.URLParam(r, "room"), // not in the callbacks: chi reuses its context when the handler has returned
 		limit:    rate.NewLimiter(5, 10),
 	}
 	if !roomNames.MatchString(m.roomName) {
@@ -300,7 +300,7 @@ func (m *member) renew() error {
 }
 
 // message is OnMessage. It waits for JetStream, which is bounded by natsWait; the package holds no
-// heartbeat against a peer in the meantime.
+// heartbeat against a peer meanwhile.
 func (m *member) message(c *ws.Conn, msg ws.Message) error {
 	var req request
 	decodeErr := msg.Decode(&req)
@@ -419,7 +419,7 @@ func (r *room) run(ctx context.Context) {
 		return
 	}
 	slog.Error("chat: room", "room", r.name, "err", err)
-	// Who comes next starts it anew.
+	// The next member opens it anew.
 	r.hub.mu.Lock()
 	if r.hub.rooms[r.name] == r {
 		delete(r.hub.rooms, r.name)
@@ -486,8 +486,8 @@ var errNamesEnded = errors.New("the subscription to names ended")
 
 // subscribe begins to deliver the room's messages and returns when those of the past are in.
 func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
-	// What is there now has to arrive first. The number of pending messages that NATS tells is no
-	// measure: it can be zero for a moment while some are on their way.
+	// All messages that exist now must arrive first. The number of pending messages that NATS gives does
+	// not tell: it can be zero for a moment while some are on their way.
 	stream, err := r.hub.store.stream.Info(ctx)
 	if err != nil {
 		return nil, err
@@ -530,7 +530,7 @@ func (r *room) subscribe(ctx context.Context) (stop func(), err error) {
 		return nil, err
 	}
 	r.mu.Lock()
-	r.known = max(r.known, stream.State.LastSeq) // what is between is other rooms'
+	r.known = max(r.known, stream.State.LastSeq) // the numbers between are other rooms' messages
 	r.mu.Unlock()
 	return stop, nil
 }
@@ -595,7 +595,7 @@ func encode(log []entry) ws.Message {
 // History and live messages meet without a gap and without a duplicate: history is sent in pieces and
 // without the lock, so that nobody waits for a slow newcomer, until under the lock none is left.
 //
-// Who saw more on another node than this one has yet waits for it, or it would see that again.
+// A member that has seen more on another node than this node has yet waits for it. Otherwise it would see that again.
 func (r *room) join(m *member) error {
 	if m.resume {
 		ctx, cancel := context.WithTimeout(m.conn.Context(), natsWait)
@@ -627,7 +627,7 @@ func (r *room) join(m *member) error {
 
 // position returns the sequence number after which m reads on. It needs the lock.
 func (r *room) position(m *member) (after uint64, resumed bool) {
-	// A full log has forgotten something; has it forgotten what m missed?
+	// A full log has lost its oldest messages: perhaps some that m missed.
 	if m.resume && (len(r.log) < keep || r.log[0].seq <= m.after) {
 		return m.after, true
 	}

@@ -1,4 +1,4 @@
-// Command chi has a socket behind chi and its usual middleware: what one page says, all see.
+// Command chi has a room behind chi and its usual middleware: all pages see what one says.
 package main
 
 import (

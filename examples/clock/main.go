@@ -57,7 +57,7 @@ func run(ctx context.Context, addr string, secure bool) error {
 	if secure {
 		scheme = "https"
 		server.Handler = logged(server.Handler)
-		server.ErrorLog = log.New(io.Discard, "", 0) // browsers that don't trust the certificate yet
+		server.ErrorLog = log.New(io.Discard, "", 0) // it would show browsers that don't trust the certificate yet
 		if server.TLSConfig, err = selfSigned(); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func tick(c *ws.Conn) {
 		c.SendText(now.Format("15:04:05.0"))
 		select {
 		case now = <-t.C:
-		case <-c.Context().Done(): // before OnClose
+		case <-c.Context().Done(): // it ends before OnClose
 			return
 		}
 	}
@@ -122,7 +122,7 @@ func cors(next http.Handler) http.Handler {
 	})
 }
 
-// logged shows each request as it arrives: within Guard those for a WebSocket look like HTTP/1.1's.
+// logged logs each request as it arrives. Within Guard a WebSocket's looks like one of HTTP/1.1.
 func logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		log.Println(r.Method, r.URL.Path, r.Proto, r.RemoteAddr)

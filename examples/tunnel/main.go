@@ -1,4 +1,4 @@
-// Command tunnel brings TCP connections through one WebSocket: many streams of yamux
+// Command tunnel carries TCP connections through one WebSocket: many streams of yamux
 // over a ws.Stream.
 package main
 

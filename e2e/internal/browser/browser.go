@@ -18,7 +18,7 @@ func Start(t testing.TB, flags ...chromedp.ExecAllocatorOption) (ctx context.Con
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(find(t)),
-		chromedp.NoSandbox, // Chromium's needs another user than root
+		chromedp.NoSandbox, // Chromium's sandbox does not work for root
 		chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true),

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// Transport makes a stream of every WebSocket handshake, and the answer what it would be over
+// Transport opens a stream for every WebSocket handshake, and turns the answer into what it would be over
 // HTTP/1.1. All share one connection for each host.
 type Transport struct{ http2.Transport }
 
@@ -34,7 +34,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.Transport.RoundTrip(r)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer context.AfterFunc(r.Context(), cancel)() // after the handshake it has no say
+	defer context.AfterFunc(r.Context(), cancel)() // after the handshake it has no effect
 	out := r.Clone(ctx)
 	out.Method = http.MethodConnect
 	for _, k := range []string{"Upgrade", "Connection", "Sec-Websocket-Key"} {
@@ -83,8 +83,8 @@ func (s *Stream) Close() error {
 	return errors.Join(s.w.Close(), s.ReadCloser.Close())
 }
 
-// Front returns the address of a listener that makes streams to srv of WebSocket handshakes over HTTP/1.1, and
-// closes and resets in both directions what they are over the other. It ends with stop, once its clients are gone.
+// Front returns the address of a listener that opens a stream to srv for each WebSocket handshake over HTTP/1.1. A
+// close or a reset of either side is passed on as one of the other. It ends with stop, once its clients are gone.
 func Front(tb testing.TB, url string) (addr string, stop func()) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -142,7 +142,7 @@ func forward(c *net.TCPConn, tr *Transport, url string) {
 		} else if errors.Is(err, syscall.ECONNRESET) {
 			s.Reset()
 		}
-		io.Copy(io.Discard, c) // or what c has received would be lost with it
+		io.Copy(io.Discard, c) // or what c has received would be lost
 	}()
 	if _, err := io.Copy(c, s); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		s.Reset()

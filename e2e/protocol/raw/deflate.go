@@ -42,7 +42,7 @@ func extensions(header string) []extension {
 }
 
 // Parse reads the parameters of an offer or of a response (which differ in what may go without a
-// value) and says what is wrong with them. An offer's client_max_window_bits without a value is 15.
+// value) and returns what is wrong with them. An offer's client_max_window_bits without a value is 15.
 func parse(params []string, offer bool) (d Deflate, has map[string]bool, err error) {
 	d = Deflate{ServerBits: 15, ClientBits: 15}
 	has = map[string]bool{}
@@ -116,7 +116,7 @@ func Agreed(offer, response string) (*Deflate, error) {
 		case has["client_max_window_bits"] && d.ClientBits > o.ClientBits:
 			why = errors.New("client_max_window_bits is larger than was offered")
 		default:
-			d.ClientBits = min(d.ClientBits, o.ClientBits) // the client keeps to what it said itself
+			d.ClientBits = min(d.ClientBits, o.ClientBits) // the client keeps to its own offer
 			return &d, nil
 		}
 	}

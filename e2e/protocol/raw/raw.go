@@ -221,7 +221,7 @@ func Request(host, path, extensions string, header ...string) []byte {
 	return []byte(s + "\r\n")
 }
 
-// Dial connects to a server and shakes hands within timeout. The bytes of early leave in the
+// Dial connects to a server and makes the handshake within timeout. The bytes of early leave in the
 // handshake's own packet.
 func Dial(addr, path, extensions string, early []byte, timeout time.Duration) (*Conn, error) {
 	nc, err := net.DialTimeout("tcp", addr, timeout)
@@ -235,7 +235,7 @@ func Dial(addr, path, extensions string, early []byte, timeout time.Duration) (*
 	return c, err
 }
 
-// NewClient is Dial over a connection that is there.
+// NewClient is Dial over a connection that is open already.
 func NewClient(nc net.Conn, host, path, extensions string, early []byte, timeout time.Duration, header ...string) (*Conn, error) {
 	nc.SetDeadline(time.Now().Add(timeout))
 	if _, err := nc.Write(append(Request(host, path, extensions, header...), early...)); err != nil {

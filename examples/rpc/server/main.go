@@ -1,4 +1,4 @@
-// Command server answers clients, and serves two pages that are one: / in TypeScript, and /wasm
+// Command server answers clients, and serves the same page twice: / in TypeScript, and /wasm
 // in Go, which the go command builds in the background.
 package main
 

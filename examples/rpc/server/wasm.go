@@ -37,7 +37,7 @@ func (w *wasm) build(ctx context.Context) {
 
 func (w *wasm) run(ctx context.Context) error {
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(w.dir, "page.wasm"), "github.com/seed412db446/ws/examples/rpc/page")
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "GOTMPDIR="+w.dir) // what is left of it goes with dir
+	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "GOTMPDIR="+w.dir) // what the build leaves there is removed with dir
 	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
 	build.WaitDelay = 5 * time.Second
 	if out, err := build.CombinedOutput(); err != nil {

@@ -1,4 +1,4 @@
-// Command server is the other end of the runtime's tests. It is a process of its own, to be killed and stopped.
+// Command server is the other end of the runtime's tests. It is a process of its own, so that a test can stop and kill it.
 package main
 
 import (
@@ -56,7 +56,7 @@ func main() {
 	u := &ws.Upgrader{
 		Engine:          websocket.AcceptOptions{OriginPatterns: []string{"127.0.0.1:*"}},
 		RejectWithClose: true,
-		OnError:         func(*http.Request, error) {}, // clients are killed, and close with what they please
+		OnError:         func(*http.Request, error) {}, // clients are killed, and close with any code
 	}
 	s := &seen{Closes: []websocket.StatusCode{}}
 	mux := http.NewServeMux()

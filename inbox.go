@@ -150,37 +150,26 @@ func (in *inbox) read(fd uintptr) bool {
 	return true
 }
 
-// header reads the next frame's header.
-func (c *Conn) header() (h frameHeader, err error) {
-	in := &c.in
-	for {
-		if len(in.buf) >= 2 {
-			if err := check(in.buf[0], in.buf[1], in.first != 0, in.inflate != nil, in.client); err != nil {
-				return h, err
-			}
-			h, ok := parseHeader(in.buf)
-			if ok {
-				if h.length>>63 != 0 {
-					return h, violation("the peer sent a frame of more than 2^63 bytes")
-				}
-				in.buf = in.buf[h.size:]
-				return h, nil
-			}
-		}
-		if _, err := c.input(nil); err != nil {
-			return h, err
-		}
-	}
-}
-
 // frame reads up to the next data frame and begins that. It acts on the control frames before it.
 func (c *Conn) frame() error {
 	in := &c.in
 	for {
-		h, err := c.header()
-		if err != nil {
-			return err
+		if len(in.buf) >= 2 {
+			if err := check(in.buf[0], in.buf[1], in.first != 0, in.inflate != nil, in.client); err != nil {
+				return err
+			}
 		}
+		h, ok := parseHeader(in.buf)
+		if !ok {
+			if _, err := c.input(nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if h.length>>63 != 0 {
+			return violation("the peer sent a frame of more than 2^63 bytes")
+		}
+		in.buf = in.buf[h.size:]
 		if h.op() < opClose {
 			if h.op() != opContinuation {
 				in.first = h.b0 &^ fin

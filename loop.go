@@ -60,18 +60,22 @@ var (
 	errAborted = errors.New("ws: a callback dropped the connection with http.ErrAbortHandler")
 )
 
-// run is the life of a connection, from after its handshake to its end. Its
-// stages are deferred so that runtime.Goexit in a callback skips none of them.
+// run is the life of a connection, from after its handshake to its end.
 func (c *Conn) run() {
-	defer c.leave()
-	defer c.close()
-	defer c.settle()
+	defer c.finish()
 	c.end.Code = websocket.StatusAbnormalClosure
 	c.out.watch()
 	c.safely(c.open)
 	for c.stop == nil {
 		c.safely(c.loop)
 	}
+}
+
+// finish is the end of that life. Its stages are deferred so that runtime.Goexit in a callback skips none of them.
+func (c *Conn) finish() {
+	defer c.leave()
+	defer c.close()
+	c.settle()
 }
 
 // safely runs f, which calls callbacks, and turns a panic into a fault.

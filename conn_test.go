@@ -52,10 +52,8 @@ func TestSend(t *testing.T) {
 		if err := c.SendText("b"); err != ws.ErrBufferFull {
 			t.Errorf("Send: %v", err)
 		}
-		select {
-		case <-slow:
-			t.Error("Send waited for more than WriteTimeout")
-		default:
+		if d := time.Since(before); d != 10*time.Second {
+			t.Errorf("Send waited %v of the bubble's time, not WriteTimeout", d)
 		}
 		if c.ReadyState() != ws.Open || c.Buffered() < full.SendBuffer {
 			t.Errorf("state %d, %d bytes buffered", c.ReadyState(), c.Buffered())
@@ -276,11 +274,15 @@ func TestFlush(t *testing.T) {
 	bubble(t, "S3_nothing_taken", func(t *testing.T) {
 		u, r := &ws.Upgrader{}, newRecord()
 		open(t, u, r.of(ws.Events{}))
+		before := time.Now()
 		r.conn.SendText("x")
 		r.wait(t, u)
 		r.want(t, "open", "error", "close")
 		if r.err != ws.ErrWriteTimeout || r.end != (ws.CloseEvent{Code: 1006, Err: ws.ErrWriteTimeout}) {
 			t.Errorf("%v, %+v", r.err, r.end)
+		}
+		if d := time.Since(before); d != 10*time.Second {
+			t.Errorf("dropped after %v of the bubble's time, not WriteTimeout", d)
 		}
 	})
 	bubble(t, "S3_a_byte_at_a_time", func(t *testing.T) {

@@ -132,7 +132,7 @@ func TestDialRefused(t *testing.T) {
 			if !errors.As(err, &e) || e.Status != tt.status || e.Err == nil || !strings.Contains(e.Err.Error(), tt.body) {
 				t.Errorf("got %#v: %v; want status %d and %q", e, err, tt.status, tt.body)
 			}
-			if s := err.Error(); len(s) > 4<<10 || strings.Count(s, "ws: ") != 1 {
+			if s := err.Error(); len(s) > 4<<10 || strings.Count(s, "ws: ") != 1 || !strings.HasPrefix(s, "ws: the handshake was refused with ") {
 				t.Errorf("the error has %d bytes: %.100s", len(s), s)
 			}
 		}
@@ -264,6 +264,9 @@ func TestDialNoAnswer(t *testing.T) {
 			var e *ws.HandshakeError
 			if !errors.As(err, &e) || e.Status != 0 || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("got %#v: %v; want status 0 and %v", e, err, tt.want)
+			}
+			if s := err.Error(); !strings.HasPrefix(s, "ws: the handshake failed: ") || strings.Contains(s, "failed to") {
+				t.Errorf("the error says %q", s)
 			}
 		})
 	}
@@ -880,61 +883,7 @@ func TestDialCallbacks(t *testing.T) {
 		})
 	})
 
-	boom, oops := errors.New("boom"), errors.New("oops")
-	isPanic := func(err error) bool {
-		var e *ws.PanicError
-		return errors.As(err, &e) && e.Value == "boom" && bytes.Contains(e.Stack, []byte("dial_test.go"))
-	}
-	for _, tt := range []struct {
-		name  string
-		f     func() error         // what OnMessage does
-		code  websocket.StatusCode // what the server gets
-		fault func(error) bool     // of OnError; nil: none
-		clean bool
-	}{
-		{"CloseError", func() error { return fmt.Errorf("wrapped: %w", websocket.CloseError{Code: 4002, Reason: "r"}) }, 4002, nil, true},
-		{"error", func() error { return boom }, 1011, func(err error) bool { return errors.Is(err, boom) }, true},
-		{"bad_CloseError", func() error { return websocket.CloseError{Code: 1006} }, 1011, func(err error) bool { return err != nil }, true},
-		{"panic", func() error { panic("boom") }, 1011, isPanic, true},
-		{"abort", func() error { panic(http.ErrAbortHandler) }, 1006, nil, false},
-	} {
-		for _, in := range []string{"OnOpen", "OnMessage"} {
-			t.Run("C4_"+in+"_"+tt.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					client, server := newDialSide(), newDialSide()
-					ev := client.events()
-					if in == "OnOpen" {
-						ev.OnOpen = func(*ws.Conn) error { return tt.f() }
-					} else {
-						ev.OnMessage = func(*ws.Conn, ws.Message) error { return tt.f() }
-					}
-					mustDial(t, server.serve(&ws.Upgrader{}), ev, ws.Limits{})
-					(<-server.opened).SendText("go")
-					ce, se := <-client.closed, <-server.closed
-					if se.Code != tt.code {
-						t.Errorf("the server got %+v, want code %d", se, tt.code)
-					}
-					if ce.WasClean != tt.clean {
-						t.Errorf("the client got %+v", ce)
-					}
-					synctest.Wait()
-					switch {
-					case tt.fault == nil:
-						if len(client.fault) != 0 {
-							t.Errorf("OnError got %v", <-client.fault)
-						}
-					case len(client.fault) != 1:
-						t.Errorf("OnError was called %d times", len(client.fault))
-					default:
-						if err := <-client.fault; !tt.fault(err) || ce.Err != err {
-							t.Errorf("OnError got %v, CloseEvent.Err is %v", err, ce.Err)
-						}
-					}
-				})
-			})
-		}
-	}
-
+	oops := errors.New("oops")
 	t.Run("D1_no_OnError", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newDialSide()
@@ -1069,47 +1018,6 @@ func TestDialClosing(t *testing.T) {
 			})
 		}
 	})
-	t.Run("S4_bad_code", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newDialSide()
-			c := mustDial(t, dialEcho(&ws.Upgrader{}), s.events(), ws.Limits{})
-			for _, tt := range []struct {
-				code   websocket.StatusCode
-				reason string
-			}{{0, ""}, {999, ""}, {1005, ""}, {1006, ""}, {1015, ""}, {2999, ""}, {5000, ""},
-				{1000, strings.Repeat("x", 124)}, {1000, "\xff"}} {
-				if err := c.Close(tt.code, tt.reason); err == nil || errors.Is(err, net.ErrClosed) {
-					t.Errorf("Close(%d, %q) is %v", tt.code, tt.reason, err)
-				}
-			}
-			if c.ReadyState() != ws.Open {
-				t.Errorf("the state is %v", c.ReadyState())
-			}
-			c.Close(1000, strings.Repeat("x", 123))
-			<-s.closed
-		})
-	})
-	t.Run("S4_no_answer", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			stop := make(chan struct{})
-			h := dialRaw("", func(conn net.Conn, r *bufio.Reader) { readCode(r); <-stop })
-			s := newDialSide()
-			c := mustDial(t, h, s.events(), ws.Limits{})
-			begin := time.Now()
-			c.Close(1000, "")
-			if c.ReadyState() != ws.Closing {
-				t.Errorf("the state is %v", c.ReadyState())
-			}
-			e := <-s.closed
-			if d := time.Since(begin); d != 5*time.Second {
-				t.Errorf("OnClose came after %v", d)
-			}
-			if e.Code != 1006 || e.WasClean || e.Err == nil || len(s.fault) != 0 {
-				t.Errorf("got %+v, faults: %d", e, len(s.fault))
-			}
-			close(stop)
-		})
-	})
 	t.Run("S5_after_Close", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newDialSide()
@@ -1146,97 +1054,10 @@ func TestDialClosing(t *testing.T) {
 			t.Errorf("got %+v, faults: %d", e, len(s.fault))
 		}
 	})
-	t.Run("K2_shutdown", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			u := &ws.Upgrader{}
-			h := dialEcho(u)
-			var sides []*dialSide
-			for range 10 {
-				s := newDialSide()
-				mustDial(t, h, s.events(), ws.Limits{})
-				sides = append(sides, s)
-			}
-			if err := u.Shutdown(t.Context()); err != nil {
-				t.Error(err)
-			}
-			for _, s := range sides {
-				if e := <-s.closed; e.Code != websocket.StatusGoingAway || !e.WasClean {
-					t.Errorf("got %+v", e)
-				}
-			}
-		})
-	})
 }
 
 func TestDialSending(t *testing.T) {
 	t.Parallel()
-	t.Run("S1_full_buffer", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			stop := make(chan struct{})
-			h := dialRaw("", func(conn net.Conn, r *bufio.Reader) { // takes a little now and then
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(4 * time.Second):
-						io.CopyN(io.Discard, r, 16<<10)
-					}
-				}
-			})
-			s := newDialSide()
-			c := mustDial(t, h, s.events(), ws.Limits{SendBuffer: 1 << 10, WriteTimeout: 10 * time.Second, PingInterval: -1})
-			if err := c.Send(ws.Binary(make([]byte, 1<<20))); err != nil { // of any size into an empty queue
-				t.Fatal(err)
-			}
-			if c.Buffered() < 1<<20-16<<10 {
-				t.Errorf("Buffered is %d", c.Buffered())
-			}
-			begin := time.Now()
-			if err := c.TrySend(ws.Text("x")); err != ws.ErrBufferFull || time.Since(begin) != 0 {
-				t.Errorf("TrySend: %v after %v", err, time.Since(begin))
-			}
-			if err := c.Send(ws.Text("x")); err != ws.ErrBufferFull {
-				t.Errorf("Send: %v", err)
-			}
-			if d := time.Since(begin); d != 10*time.Second {
-				t.Errorf("Send waited %v", d)
-			}
-			if c.ReadyState() != ws.Open {
-				t.Errorf("the state is %v", c.ReadyState())
-			}
-			close(stop)
-			<-s.closed
-		})
-	})
-	t.Run("S1_type", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newDialSide()
-			c := mustDial(t, dialEcho(&ws.Upgrader{}), s.events(), ws.Limits{})
-			if err := c.Send(ws.Message{}); err == nil || errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %v", err)
-			}
-			c.Close(1000, "")
-			<-s.closed
-		})
-	})
-	t.Run("S3_takes_nothing", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			stop := make(chan struct{})
-			h := dialRaw("", func(net.Conn, *bufio.Reader) { <-stop })
-			s := newDialSide()
-			c := mustDial(t, h, s.events(), ws.Limits{WriteTimeout: 3 * time.Second})
-			begin := time.Now()
-			c.SendText("x")
-			e := <-s.closed
-			if d := time.Since(begin); d != 3*time.Second {
-				t.Errorf("OnClose came after %v", d)
-			}
-			if err := <-s.fault; err != ws.ErrWriteTimeout || e.Err != err || e.Code != 1006 {
-				t.Errorf("OnError got %v, OnClose %+v", err, e)
-			}
-			close(stop)
-		})
-	})
 	t.Run("K1_silent_server", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			pings := make(chan byte, 10)
@@ -1469,10 +1290,6 @@ func TestDialHandshake(t *testing.T) {
 		}
 	})
 	t.Run("jar_and_headers", func(t *testing.T) {
-		jar, err := cookiejar.New(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		seen := make(chan http.Header, 1)
 		u := &ws.Upgrader{Engine: websocket.AcceptOptions{OriginPatterns: []string{"https://page.example"}}}
 		h := ws.Guard(u.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
@@ -1482,8 +1299,12 @@ func TestDialHandshake(t *testing.T) {
 		}))
 		srv := httptest.NewServer(h)
 		defer srv.Close()
-		cookie := "" // of the request
 		for _, opts := range []ws.DialOptions{{}, {Handler: h}} {
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cookie := "" // of the request
 			opts.Engine.HTTPClient = &http.Client{Jar: jar}
 			opts.Engine.HTTPHeader = http.Header{"Origin": {"https://page.example"}, "X-Token": {"t"}}
 			for range 2 {
@@ -1742,26 +1563,6 @@ func TestDialInMemory(t *testing.T) {
 			})
 		})
 	}
-	t.Run("H2_cookies_of_the_answer", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			jar, _ := cookiejar.New(nil)
-			h := ws.Upgrade(func(w http.ResponseWriter, r *http.Request) (ws.Events, error) {
-				http.SetCookie(w, &http.Cookie{Name: "a", Value: "1"})
-				return ws.Events{}, nil
-			})
-			s := newDialSide()
-			c, err := ws.Dial(t.Context(), "ws://example.com", s.events(), &ws.DialOptions{Handler: h,
-				Engine: websocket.DialOptions{HTTPClient: &http.Client{Jar: jar}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if cookies := jar.Cookies(&url.URL{Scheme: "http", Host: "example.com"}); len(cookies) != 1 {
-				t.Errorf("the jar has %v", cookies)
-			}
-			c.Close(1000, "")
-			<-s.closed
-		})
-	})
 	t.Run("concurrent", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var g ws.Group

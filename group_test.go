@@ -144,7 +144,7 @@ func TestGroup(t *testing.T) {
 			g.BroadcastAll([]ws.Message{ws.Text("not this"), {Type: 7}}),
 			new(ws.Group).Broadcast(ws.Message{Type: 7}),
 		} {
-			if err == nil || !strings.HasPrefix(err.Error(), "ws: ") {
+			if err == nil || !strings.HasPrefix(err.Error(), "ws: ") || !strings.Contains(err.Error(), "type must be text or binary") {
 				t.Errorf("got %v", err)
 			}
 		}

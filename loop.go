@@ -60,22 +60,18 @@ var (
 	errAborted = errors.New("ws: a callback dropped the connection with http.ErrAbortHandler")
 )
 
-// run is the life of a connection, from after its handshake to its end.
+// run is the life of a connection, from after its handshake to its end. Its
+// stages are deferred so that runtime.Goexit in a callback skips none of them.
 func (c *Conn) run() {
-	defer c.finish()
+	defer c.leave()
+	defer c.close()
+	defer c.settle()
 	c.end.Code = websocket.StatusAbnormalClosure
 	c.out.watch()
 	c.safely(c.open)
 	for c.stop == nil {
 		c.safely(c.loop)
 	}
-}
-
-// finish is the end of that life. Its stages are deferred so that runtime.Goexit in a callback skips none of them.
-func (c *Conn) finish() {
-	defer c.leave()
-	defer c.close()
-	c.settle()
 }
 
 // safely runs f, which calls callbacks, and turns a panic into a fault.

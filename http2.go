@@ -267,7 +267,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 
 // await waits until there is input.
 func (c *http2Conn) await() {
-	c.w.r.Body.Read(nil) // of net/http's body this waits, and takes nothing; of one that it does not, Read waits for the input itself
+	c.w.r.Body.Read(nil) // waits, in net/http's body, and takes nothing; with a body that does not wait here, Read does
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.awaiting, c.ready = false, true

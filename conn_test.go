@@ -746,6 +746,7 @@ func TestShutdown(t *testing.T) {
 		other := link{pipe: true}.open(t, u, silent.of(ws.Events{}))
 		other.collect()
 		w.send(fText, "x")
+		synctest.Wait() // until OnMessage has it: once Shutdown closes, what comes is discarded
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := u.Shutdown(ctx); err != context.DeadlineExceeded {

@@ -298,6 +298,12 @@ func (f failsLate) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, brw, err
 }
 
+type neverHijacks struct{ http.ResponseWriter }
+
+func (neverHijacks) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, errors.New("not today")
+}
+
 func TestHijackFailsLate(t *testing.T) {
 	for _, gives := range []bool{true, false} {
 		t.Run(fmt.Sprint("G2_used/", gives), func(t *testing.T) {
@@ -309,6 +315,21 @@ func TestHijackFailsLate(t *testing.T) {
 			shake(t, s.addr).echoes(t)
 		})
 	}
+	t.Run("H1_500_behind_Guard", func(t *testing.T) { // and nothing of what a middleware still writes
+		t.Parallel()
+		s := newSite(t, false, &ws.Upgrader{}, func(s *site) http.Handler {
+			h := s.Upgrade(echoFactory)
+			guarded := ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h(w, r)
+				io.WriteString(w, "and more")
+			}))
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { guarded.ServeHTTP(neverHijacks{w}, r) })
+		})
+		if a := shake(t, s.addr); a.StatusCode != 500 || a.body != "Internal Server Error\n" {
+			t.Errorf("the answer is %s: %q", a.Status, a.body)
+		}
+		<-s.returned
+	})
 	t.Run("H1_500_on_the_connection", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, false, &ws.Upgrader{}, func(s *site) http.Handler {

@@ -116,7 +116,7 @@
 //	defer stop()
 //	go func() { log.Print(server.ListenAndServe()); stop() }()
 //	<-ctx.Done()
-//	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+//	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 //	defer cancel()
 //	if err := errors.Join(ws.DefaultUpgrader.Shutdown(ctx), server.Shutdown(ctx)); err != nil {
 //		log.Fatal(err)

@@ -76,8 +76,9 @@ func run(ctx context.Context, addr string, secure bool) error {
 		return err
 	case <-ctx.Done():
 	}
-	// More than the 5 s that net/http gives a connection which a browser opened and has not used.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	// More than net/http gives a connection which a browser opened and has not used: 5 s, and 10 s
+	// for one of HTTP/2.
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	if err := ws.DefaultUpgrader.Shutdown(ctx); err != nil { // pages see 1001
 		return err

@@ -176,6 +176,7 @@ func (c *Conn) next() (Message, error) {
 	}
 }
 
+func (c *Conn) wait()       {}
 func (c *Conn) release()    {}
 func (c *Conn) disconnect() {}
 

@@ -60,10 +60,9 @@ func Guard(next http.Handler) http.Handler {
 
 // serveGuarded is on the stack of whatever runs on Guard's own goroutine.
 func serveGuarded(w http.ResponseWriter, next http.Handler, r *http.Request) {
-	g := &guardWriter{response: response{w: w}}
-	g.switched.L = &g.mu
+	g, r := newGuardWriter(w, r)
 	defer g.finish()
-	next.ServeHTTP(g, r.WithContext(context.WithValue(r.Context(), guardKey{}, g)))
+	next.ServeHTTP(g, r)
 }
 
 var guardEntry = reflect.ValueOf(serveGuarded).Pointer()
@@ -291,6 +290,13 @@ func (g *guardWriter) CloseNotify() <-chan bool {
 		return n.CloseNotify()
 	}
 	return nil // which never yields
+}
+
+// newGuardWriter returns Guard's writer, and the request by whose context it is found.
+func newGuardWriter(w http.ResponseWriter, r *http.Request) (*guardWriter, *http.Request) {
+	g := &guardWriter{response: response{w: w}}
+	g.switched.L = &g.mu
+	return g, r.WithContext(context.WithValue(r.Context(), guardKey{}, g))
 }
 
 // begin is called when a handshake has begun. It returns the writer below and its header, and

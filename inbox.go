@@ -89,6 +89,14 @@ func (c *Conn) input(p []byte) (n int, err error) {
 	return n, in.err
 }
 
+// wait waits for input if there is none. It is for loop: a goroutine that waits there needs less of a stack than one that
+// waits in frame.
+func (c *Conn) wait() {
+	if len(c.in.buf) == 0 {
+		c.input(nil) // in.err keeps the error
+	}
+}
+
 // room moves what is in buf to the beginning of its buffer, and returns the free space behind it.
 func (in *inbox) room(size int) []byte {
 	if in.hold == nil {

@@ -68,14 +68,14 @@ func (c *Conn) run() {
 	defer c.settle()
 	c.end.Code = websocket.StatusAbnormalClosure
 	c.out.watch()
-	c.safely(c.open)
+	c.safely((*Conn).open)
 	for c.stop == nil {
-		c.safely(c.loop)
+		c.safely((*Conn).loop)
 	}
 }
 
 // safely runs f, which calls callbacks, and turns a panic into a fault.
-func (c *Conn) safely(f func()) {
+func (c *Conn) safely(f func(*Conn)) {
 	returned := false
 	defer func() {
 		if returned {
@@ -91,7 +91,7 @@ func (c *Conn) safely(f func()) {
 		}
 		c.out.worked()
 	}()
-	f()
+	f(c)
 	returned = true
 }
 
@@ -106,6 +106,7 @@ func (c *Conn) open() {
 // once the connection is closing are discarded.
 func (c *Conn) loop() {
 	for {
+		c.wait()
 		m, err := c.next()
 		if err != nil {
 			if !goesOn(err) {
@@ -195,7 +196,7 @@ func (c *Conn) report(err error) { c.owner.report(c.req, err) }
 func (c *Conn) settle() {
 	defer c.hangUp()
 	for c.stop == nil {
-		c.safely(c.loop)
+		c.safely((*Conn).loop)
 	}
 	if code, fault := c.judge(c.stop); fault != nil {
 		c.fail(code, fault)

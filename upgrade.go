@@ -89,26 +89,36 @@ func (u *Upgrader) Upgrade(factory Factory) http.HandlerFunc {
 	if factory == nil {
 		panic("ws: Upgrade needs a Factory, and got nil")
 	}
-	return func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, factory) }
+	return func(w http.ResponseWriter, r *http.Request) {
+		if c, _ := u.serve(w, r, factory); c != nil {
+			c.run()
+		}
+	}
 }
 
 // Serve upgrades the request inside a handler of your own. It always answers.
 // It returns a [*HandshakeError] if it refused, and nil once the connection was
 // upgraded, however it ended, and after Fallback.
 func (u *Upgrader) Serve(w http.ResponseWriter, r *http.Request, ev Events) error {
-	return u.serve(w, r, func(http.ResponseWriter, *http.Request) (Events, error) { return ev, nil })
+	c, err := u.serve(w, r, func(http.ResponseWriter, *http.Request) (Events, error) { return ev, nil })
+	if c != nil {
+		c.run()
+	}
+	return err
 }
 
-func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory) error {
+// serve answers the request. It returns a connection if that is to run on the caller's goroutine, which then
+// needs less of a stack than if serve ran it.
+func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory) (*Conn, error) {
 	if !isHandshake(r) {
-		return u.serveOther(w, r)
+		return nil, u.serveOther(w, r)
 	}
 	h := &handshake{u: u, w: w, r: r, bottom: w, guard: findGuard(w, r)}
 	if e := h.judge(); e != nil {
-		return h.answerAndReport(e, "ws: "+e.Err.Error())
+		return nil, h.answerAndReport(e, "ws: "+e.Err.Error())
 	}
 	if !u.enter() {
-		return h.answerAndReport(refuse(http.StatusServiceUnavailable, errShutDown), "the server is shutting down")
+		return nil, h.answerAndReport(refuse(http.StatusServiceUnavailable, errShutDown), "the server is shutting down")
 	}
 	c, refused := h.upgrade(factory)
 	switch {
@@ -117,13 +127,12 @@ func (u *Upgrader) serve(w http.ResponseWriter, r *http.Request, factory Factory
 		go c.run()
 	case u.Detach:
 		go c.run()
-		return nil
+		return nil, nil
 	default:
-		c.run()
-		return nil
+		return c, nil
 	}
 	h.report(refused)
-	return refused
+	return nil, refused
 }
 
 var errShutDown = fmt.Errorf("Upgrader.Shutdown was called: %w", ErrShutdown)

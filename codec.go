@@ -165,7 +165,7 @@ func (c *Conn) disconnect() {
 		t.Stop()
 	}
 	c.in.hold.free()
-	c.in.hold, c.in.buf = nil, nil
+	c.in.hold, c.in.buf, c.in.idle = nil, nil, nil
 	c.out.sock.Close()
 	if c.in.isBody {
 		c.in.src.Close()

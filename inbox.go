@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	readBuffer = 16 << 10
-	keptBuffer = 4 << 10 // where the buffer is kept while there is no input
+	readBuffer  = 16 << 10 // of a plain socket, once it has input
+	otherBuffer = 4 << 10  // of another connection, once a frame has begun
+	idleBuffer  = 512      // of another connection, which can't be asked for input without a buffer
 )
 
 // inbox is the read side of a connection: frames in, messages out. It belongs to
@@ -26,7 +27,8 @@ type inbox struct {
 	raw    syscall.RawConn // of a plain socket
 	src    io.ReadCloser   // is read where raw is nil
 	isBody bool            // src is the body of a response, not the connection
-	hold   *buffer         // holds buf; nil while a plain socket has no input
+	hold   *buffer         // holds buf; nil while there is no input
+	idle   []byte          // holds buf in its place when input has come for which another connection had to wait
 	buf    []byte          // read and not used yet
 	full   bool            // the last read filled hold: there may be more at hand
 	err    error           // of the socket
@@ -61,18 +63,18 @@ func (c *Conn) input(p []byte) (n int, err error) {
 	if in.err != nil {
 		return 0, in.err
 	}
-	if len(p) < keptBuffer {
+	if len(p) < otherBuffer {
 		p = nil
 	}
-	if in.raw != nil {
+	switch {
+	case in.raw != nil:
 		n, err = c.inputRaw(p)
-	} else {
+	case p != nil:
 		c.out.idle()
-		if p == nil {
-			n, err = in.src.Read(in.room(keptBuffer))
-		} else {
-			n, err = in.src.Read(p)
-		}
+		n, err = in.src.Read(p)
+	default:
+		c.out.idle()
+		n, err = in.src.Read(in.space())
 	}
 	if n > 0 {
 		err = nil // the next read returns it again
@@ -95,6 +97,19 @@ func (c *Conn) wait() {
 	if len(c.in.buf) == 0 {
 		c.input(nil) // in.err keeps the error
 	}
+}
+
+// space returns where to read from a connection that is no plain socket.
+func (in *inbox) space() []byte {
+	if len(in.buf) > 0 || in.left > 0 {
+		return in.room(otherBuffer)
+	}
+	if in.idle == nil {
+		in.idle = make([]byte, idleBuffer)
+	}
+	in.hold.free()
+	in.hold, in.buf = nil, in.idle[:0]
+	return in.idle
 }
 
 // room moves what is in buf to the beginning of its buffer, and returns the free space behind it.

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +38,8 @@ func TestReceiving(t *testing.T) {
 	}
 	testAfterClose(t)
 	testFinalBlocks(t)
+	testLengths(t)
+	testIdle(t)
 }
 
 func testAllocations(t *testing.T, size int, form string, reuse bool) {
@@ -241,4 +245,70 @@ func testFinalBlocks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// testLengths: the beginning of a frame and the rest of it may be read into different buffers.
+func testLengths(t *testing.T) {
+	for name, l := range map[string]link{"tcp": {}, "tls": {tls: true}, "pipe": {pipe: true}} {
+		for _, reuse := range []bool{false, true} {
+			t.Run(fmt.Sprintf("C8_messages_of_any_length/%s/ReuseData=%t", name, reuse), func(t *testing.T) {
+				u := &ws.Upgrader{Limits: ws.Limits{ReuseData: reuse}}
+				w := l.open(t, u, ws.Events{OnMessage: echo})
+				w.SetDeadline(time.Now().Add(patience))
+				var messages []string
+				for n := range 1200 {
+					messages = append(messages, string(noise(n)))
+				}
+				for n := 4000; n < 4200; n++ {
+					messages = append(messages, string(noise(n)))
+				}
+				go func() {
+					for _, m := range messages {
+						w.Write(frame(fBinary, m))
+					}
+				}()
+				for _, m := range messages {
+					w.expect(fBinary, m)
+				}
+			})
+		}
+	}
+}
+
+// testIdle: a connection whose input can't be waited for without a buffer waits with a small one.
+func testIdle(t *testing.T) {
+	bubble(t, "idle_with_a_small_buffer", func(t *testing.T) {
+		var size atomic.Int64
+		w := link{pipe: true, server: func(c net.Conn) net.Conn { return sized{c, &size} }}.open(t, &ws.Upgrader{}, ws.Events{OnMessage: echo})
+		want := func(bytes int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := size.Load(); got != bytes {
+				t.Errorf("it reads into %d bytes, want %d", got, bytes)
+			}
+		}
+		want(512)
+		for _, n := range []int{10, 3000, 100_000} {
+			message := string(noise(n))
+			f := frame(fBinary, message)
+			w.write(f[:3])
+			want(4096 - 3)
+			w.write(f[3:])
+			w.expect(fBinary, message)
+			want(512)
+		}
+		w.send(fClose, closing(1000, ""))
+		w.expect(fClose, closing(1000, ""))
+	})
+}
+
+// sized notes how large a buffer was read into.
+type sized struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (s sized) Read(p []byte) (int, error) {
+	s.bytes.Store(int64(len(p)))
+	return s.Conn.Read(p)
 }

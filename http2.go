@@ -207,6 +207,7 @@ type http2Conn struct {
 	cut      error      // that Read met once a Write was late
 	over     bool       // net/http's writer must not be touched any more
 	late     bool       // a Write did not end in time
+	patient  bool       // no deadline is ever set for a Read, which waits in net/http's body then
 
 	isClosed, inWrite  bool
 	read, write, grace deadline // grace is for a Close, once a Write was late
@@ -242,7 +243,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 		case c.cut != nil: // our own doing: whoever wrote too late is to close
 		case c.rest != nil:
 			from = c.rest
-		case c.ready:
+		case c.ready, c.patient:
 			c.ready, from = false, c.w.r.Body
 		case !c.awaiting:
 			c.awaiting = true
@@ -422,7 +423,6 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func (c *http2Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
-
 func (c *http2Conn) SetReadDeadline(t time.Time) error  { return c.set(&c.read, t) }
 func (c *http2Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.write, t) }
 

@@ -634,6 +634,17 @@ func TestHTTP2End(t *testing.T) {
 			t.Error("the Read goes on")
 		}
 	})
+	t.Run("T5_a_Conn_waits_on_its_own_goroutine", func(t *testing.T) {
+		h := ws.Guard((&ws.Upgrader{}).Upgrade(echoFactory))
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = readBody{r.Body, t}
+			h.ServeHTTP(w, r)
+		}))), "https://x/")
+		for _, m := range []string{"", "x", strings.Repeat("x", 125)} {
+			s.send(fText, m)
+			s.expect(fText, m)
+		}
+	})
 	bubble(t, "T5_Close_ends_a_Write", func(t *testing.T) { // of the handler's, which waits for it
 		wrote := make(chan error, 1)
 		rt := pipeHTTP2(t, &http.Server{Handler: ws.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -807,6 +818,19 @@ func (b strictBody) Read(p []byte) (int, error) {
 	case <-b.returned:
 		b.t.Error("a Read after the handler has returned")
 	default:
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// readBody is not to be waited for without a Read.
+type readBody struct {
+	io.ReadCloser
+	t *testing.T
+}
+
+func (b readBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		b.t.Error("a goroutine waits for input")
 	}
 	return b.ReadCloser.Read(p)
 }

@@ -203,6 +203,9 @@ func (h *handshake) newConn() *Conn {
 	c.req.Body = http.NoBody
 	c.onPing, c.onPong = h.u.Engine.OnPingReceived, h.u.Engine.OnPongReceived
 	early, _ := h.brw.Reader.Peek(h.brw.Reader.Buffered())
+	if s, ok := h.conn.(*http2Conn); ok {
+		s.patient = true
+	}
 	c.attach(h.conn, nil, early, false)
 	*h.brw.Reader = bufio.Reader{} // net/http holds it, and its buffer
 	c.useExtension(h.extension, h.u.Engine.CompressionThreshold)

@@ -124,7 +124,6 @@ func (w *http2Writer) FlushError() error {
 	}
 	return http.NewResponseController(w.w).Flush()
 }
-
 func (w *http2Writer) Flush() { w.FlushError() }
 
 // Hijack returns the stream as a connection on which an answer of HTTP/1.1 is written, unless it was by
@@ -137,6 +136,9 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	case w.answered:
 		return nil, nil, errors.New("ws: the request was answered before the upgrade")
+	}
+	if _, ok := find[http.Flusher](w.w); !ok {
+		return nil, nil, fmt.Errorf("ws: %T hides http.Flusher; install ws.Guard outside it", w.w)
 	}
 	w.stay()
 	c := newHTTP2Conn(w)
@@ -154,7 +156,6 @@ func (w *http2Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (w *http2Writer) SetReadDeadline(t time.Time) error {
 	return w.control((*http.ResponseController).SetReadDeadline, t)
 }
-
 func (w *http2Writer) SetWriteDeadline(t time.Time) error {
 	return w.control((*http.ResponseController).SetWriteDeadline, t)
 }
@@ -214,13 +215,12 @@ type http2Conn struct {
 }
 
 func newHTTP2Conn(w *http2Writer) *http2Conn {
-	c := &http2Conn{w: w, rc: http.NewResponseController(w.w), ctx: w.r.Context(), closed: make(chan struct{})}
+	c := &http2Conn{w: w, rc: http.NewResponseController(w.w), ctx: w.r.Context(), closed: make(chan struct{}), remote: addr(w.r.RemoteAddr)}
 	c.local, _ = c.ctx.Value(http.LocalAddrContextKey).(net.Addr)
 	if a, err := netip.ParseAddrPort(w.r.RemoteAddr); err == nil {
 		c.remote = net.TCPAddrFromAddrPort(a)
 	}
-	c.changed.L = &c.mu
-	c.read.wake, c.write.wake, c.grace.wake = c.wake, c.wake, c.wake
+	c.changed.L, c.read.wake, c.write.wake, c.grace.wake = &c.mu, c.wake, c.wake, c.wake
 	return c
 }
 

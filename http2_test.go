@@ -317,6 +317,37 @@ func TestHTTP2Hijacked(t *testing.T) {
 	}
 }
 
+// TestHTTP2OutsideOfGuard: what a middleware outside of Guard does to the request and the writer.
+func TestHTTP2OutsideOfGuard(t *testing.T) {
+	t.Parallel()
+	t.Run("T3_RemoteAddr", func(t *testing.T) { // chi's RealIP leaves no port, and a Unix socket has none
+		got := make(chan net.Addr, 1)
+		h := ws.Guard(ws.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+			return ws.Events{OnOpen: func(c *ws.Conn) error {
+				got <- c.NetConn().RemoteAddr()
+				return nil
+			}}, nil
+		}))
+		connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.RemoteAddr = "192.0.2.7"
+			h.ServeHTTP(w, r)
+		}))), "https://x/")
+		if a := receive(t, got); a == nil || a.String() != "192.0.2.7" {
+			t.Error(a)
+		}
+	})
+	t.Run("H1_hidden_Flusher", func(t *testing.T) { // without it no byte would leave until the handler has returned
+		failed := make(chan error, 1)
+		h := ws.Guard((&ws.Upgrader{OnError: func(_ *http.Request, err error) { failed <- err }}).Upgrade(echoFactory))
+		s := connectHTTP2(t, dialHTTP2(t, streamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(hider{w}, r)
+		}))), "https://x/")
+		if err := receive(t, failed); s.res.StatusCode != 500 || !strings.Contains(err.Error(), "ws_test.hider hides http.Flusher; install ws.Guard outside it") {
+			t.Error(s.res.Status, err)
+		}
+	})
+}
+
 // TestHTTP2Answers: over HTTP/2 a 2xx would open the socket.
 func TestHTTP2Answers(t *testing.T) {
 	t.Parallel()

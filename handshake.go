@@ -147,12 +147,11 @@ func (h *handshake) ask(factory Factory) (e *HandshakeError) {
 // answerError answers the request as an error of the Factory's wants it. It returns nil if a Close frame is to tell it.
 func (h *handshake) answerError(err error) *HandshakeError {
 	e, text := refuse(http.StatusInternalServerError, err), internalError
-	var r *HandshakeError
+	r, found := findRejection(err)
 	switch {
-	case !errors.As(err, &r):
+	case !found:
 	case r == nil:
 		e.Err = errors.New("the factory returned a nil *HandshakeError")
-	case r.kind != rejection:
 	case r.Status < 300 || r.Status > 599:
 		e.Err = fmt.Errorf("the factory rejected with status %d, which is not 300 to 599: %w", r.Status, r.Err)
 	default:
@@ -169,6 +168,26 @@ func (h *handshake) answerError(err error) *HandshakeError {
 	h.changes.copyTo(h.w.Header())
 	h.answer(e.Status, text)
 	return e
+}
+
+// findRejection finds what Reject made in err's tree, in which the error of an upstream's Dial may be too. A
+// *HandshakeError that is nil counts.
+func findRejection(err error) (*HandshakeError, bool) {
+	if r, ok := err.(*HandshakeError); ok && (r == nil || r.kind == rejection) {
+		return r, true
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range many.Unwrap() {
+			if r, ok := findRejection(err); ok {
+				return r, true
+			}
+		}
+		return nil, false
+	}
+	if err = errors.Unwrap(err); err == nil {
+		return nil, false
+	}
+	return findRejection(err)
 }
 
 // choose takes over the subprotocol that the Factory chose.

@@ -181,6 +181,13 @@ func TestFactoryErrors(t *testing.T) {
 			return err
 		}, 500, internal, nil},
 		{"H2_made_by_hand", func(context.Context) error { return &ws.HandshakeError{Status: 403, Err: known} }, 500, internal, known},
+		{"H2_Reject_beside_an_upstream's", func(ctx context.Context) error {
+			_, err := ws.Dial(ctx, "ws://example.com/", ws.Events{}, &ws.DialOptions{Handler: upstream})
+			return errors.Join(fmt.Errorf("the upstream: %w", err), fmt.Errorf("so: %w", reject))
+		}, 403, "members only\n", reject},
+		{"H2_nil_beside_an_upstream's", func(ctx context.Context) error {
+			return errors.Join(&ws.HandshakeError{Status: 403}, (*ws.HandshakeError)(nil))
+		}, 500, internal, nil},
 		{"H4_Reject_is_found", func(context.Context) error { return reject }, 403, "members only\n", reject},
 		{"H4_wrapped_errors_are_found", func(context.Context) error { return fmt.Errorf("%w: %w", reject, known) }, 403, "members only\n", known},
 	} {

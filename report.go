@@ -186,8 +186,8 @@ func (c *caller) site() (fn, file string, line int) {
 
 func (c *caller) skip(fn string) bool {
 	slash := strings.LastIndexByte(fn, '/') + 1
-	dot := slash + strings.IndexByte(fn[slash:], '.')
-	pkg, name := fn[:dot], fn[dot+1:]
+	last, name, _ := strings.Cut(fn[slash:], ".")
+	pkg := fn[:slash+len(last)]
 	method := name[strings.LastIndexByte(name, '.')+1:]
 	switch {
 	case pkg == self || pkg == "runtime" || slices.Contains(helpers, pkg):

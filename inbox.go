@@ -246,7 +246,11 @@ func (c *Conn) control(op byte, p []byte) error {
 }
 
 // hook calls a hook of the engine's options, as a callback: the time that it takes is not the peer's.
+// Once the connection is closing it does not: each would give the peer another 5 s.
 func (c *Conn) hook(f func()) {
+	if c.out.closing() {
+		return
+	}
 	c.out.callback(c.in.more())
 	f()
 	c.out.worked()

@@ -455,6 +455,30 @@ func TestHooks(t *testing.T) {
 		w.Close()
 		r.wait(t, u)
 	})
+	for name, b0 := range map[string]byte{"pings": fPing, "pongs": fPong} {
+		bubble(t, "S4_dropped_5_s_after_the_Close_frame_whatever_hooks_get/"+name, func(t *testing.T) {
+			u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+			u.Engine.OnPingReceived = func(context.Context, []byte) bool { return true }
+			u.Engine.OnPongReceived = func(context.Context, []byte) {}
+			w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+			synctest.Wait()
+			r.conn.Close(1000, "")
+			w.expect(fClose, closing(1000, ""))
+			synctest.Wait()
+			closed := time.Now()
+			for range 8 {
+				if _, err := w.Write(frame(b0, "x")); err != nil {
+					break
+				}
+				pass(time.Second)
+			}
+			if d := time.Since(closed); d > 6*time.Second {
+				t.Errorf("dropped after %v of the bubble's time", d)
+			}
+			w.Close()
+			r.wait(t, u)
+		})
+	}
 	t.Run("when_dialling", func(t *testing.T) {
 		t.Parallel()
 		u := &ws.Upgrader{}

@@ -134,7 +134,7 @@ func (c *Conn) receive(p []byte) (n int, err error) {
 func (c *Conn) enlarge(b []byte, hold *buffer) ([]byte, *buffer) {
 	in, n := &c.in, max(wholeFrame, 2*cap(b))
 	all := in.left <= int64(n-len(b))
-	if all {
+	if all && (in.final || cap(b) < 1<<maxBuffer) { // else each small frame would be a copy: only pooled buffers are rounded up
 		n = len(b) + int(in.left)
 	}
 	var more []byte

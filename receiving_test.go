@@ -36,6 +36,7 @@ func TestReceiving(t *testing.T) {
 			}
 		}
 	}
+	t.Run("C8_small_fragments_of_a_large_message", testSmallFragments)
 	testAfterClose(t)
 	testFinalBlocks(t)
 	testLengths(t)
@@ -96,6 +97,27 @@ func testAllocations(t *testing.T, size int, form string, reuse bool) {
 	if (count > most || size64 > bytes) && !race() {
 		t.Errorf("a message of %d bytes costs %.1f allocations of %.0f bytes in all, want at most %.0f of %.0f", size, count, size64, most, bytes)
 	}
+}
+
+// testSmallFragments: each costs its bytes, not a copy of the message.
+func testSmallFragments(t *testing.T) {
+	const size, fragments = 17 << 20, 100
+	u, r := &ws.Upgrader{Limits: ws.Limits{ReadLimit: -1}}, newRecord()
+	w := link{}.open(t, u, r.of(ws.Events{OnMessage: func(c *ws.Conn, m ws.Message) error {
+		return c.SendText(fmt.Sprint(len(m.Data)))
+	}}))
+	large, small := frame(0x02, string(make([]byte, size))), split(0x80, string(make([]byte, fragments)), 1)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	w.write(large)
+	w.write(small)
+	w.expect(fText, fmt.Sprint(size+fragments))
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 10*size {
+		t.Errorf("%d MiB were allocated for a message of %d", n>>20, size>>20)
+	}
+	w.Close()
+	r.wait(t, u)
 }
 
 // testAfterClose: what comes after our own Close is discarded, whatever it is.

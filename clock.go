@@ -25,7 +25,8 @@ type watchdog struct {
 	at     time.Duration // when it fires
 	moved  time.Duration // when the last bytes left, while somebody writes
 	taken  int64         // bytes that the peer had acknowledged when the system was last asked
-	pinged time.Duration // when the last ping was queued; 0: never
+	pinged time.Duration // when the last ping was queued, then when it was written; 0: never
+	behind int64         // stats.WireOut once it is written; 0: it has been
 	timed  bool          // its pong tells the round trip
 	nudged time.Duration // when a long write was interrupted to see its progress; 0: it was not
 	closed bool          // the Close frame was written
@@ -193,6 +194,7 @@ func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (
 func (w *watchdog) ping(o *outbox, now time.Duration) {
 	w.pinged, w.timed = now, true
 	o.frame(fin|opPing, nil)
+	w.behind = o.stats.WireOut + int64(o.size)
 	o.flush()
 }
 

@@ -608,6 +608,28 @@ func TestHeartbeat(t *testing.T) {
 		r.wait(t, u)
 		r.want(t, "open", "message x", "close")
 	})
+	bubble(t, "K1_a_ping_that_was_written_late", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: limits}, newRecord()
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+		synctest.Wait()
+		const pieces, size = 10, 16 << 10
+		r.conn.SendBinary(make([]byte, pieces*size-10))
+		for range pieces { // the ping waits behind them
+			pass(7 * time.Second)
+			if _, err := io.ReadFull(w.br, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.expect(fPing, "")
+		pass(limits.PingTimeout - time.Second)
+		w.send(fPong, "")
+		synctest.Wait()
+		if r.conn.ReadyState() != ws.Open {
+			t.Error(r.err)
+		}
+		w.Close()
+		r.wait(t, u)
+	})
 	bubble(t, "K1_never", func(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
 		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))

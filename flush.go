@@ -132,6 +132,9 @@ func (o *outbox) wrote(n int) {
 	if n > 0 {
 		o.size -= n
 		o.stats.WireOut += int64(n)
+		if w := &o.clock; w.behind != 0 && o.stats.WireOut >= w.behind {
+			w.pinged, w.behind = o.now(), 0
+		}
 		o.wake()
 	}
 }

@@ -60,7 +60,7 @@ func (c *Conn) post(m Message, full admission) error {
 		return c.postAll([]Message{m}, full)
 	}
 	one := [1]outgoing{uncompressed(m)}
-	return c.out.send(one[:], full)
+	return c.out.send(one[:], full, 0)
 }
 
 // compresses reports whether m is to be compressed.
@@ -72,14 +72,15 @@ func uncompressed(m Message) outgoing { return outgoing{fin | byte(m.Type), m.Da
 // postAll is post for several messages, which leave together.
 func (c *Conn) postAll(ms []Message, full admission) error {
 	var one [1]outgoing
-	fs, hold := one[:0], (*buffer)(nil)
+	fs, hold, waited := one[:0], (*buffer)(nil), time.Duration(0)
 	for _, m := range ms {
 		if !c.compresses(m) {
 			fs = append(fs, uncompressed(m))
 			continue
 		}
 		if hold == nil {
-			if err := c.out.hasRoom(full); err != nil {
+			var err error
+			if waited, err = c.out.hasRoom(full); err != nil {
 				return err
 			}
 			if hold = getBuffer(len(m.Data)); c.deflate.takeover() {
@@ -92,7 +93,7 @@ func (c *Conn) postAll(ms []Message, full admission) error {
 		hold.b = c.deflate.append(hold.b, m.Data)
 		fs = append(fs, outgoing{fin | rsv1 | byte(m.Type), hold.b[at:], 1, len(m.Data)})
 	}
-	err := c.out.send(fs, full)
+	err := c.out.send(fs, full, waited)
 	hold.free()
 	return err
 }
@@ -118,7 +119,7 @@ func (c *Conn) share(s *shared) error {
 		return c.postAll(s.ms, tryRoom)
 	}
 	one := [1]outgoing{s.frames(c)}
-	return c.out.send(one[:], tryRoom)
+	return c.out.send(one[:], tryRoom, 0)
 }
 
 // frames returns the frames for c, and for all members with the same agreement.

@@ -106,11 +106,11 @@ type outgoing struct {
 	bytes int    // of the messages, before compression
 }
 
-// send queues frames, which leave together.
-func (o *outbox) send(fs []outgoing, full admission) error {
+// send queues frames, which leave together. waited is how long they have waited for room already.
+func (o *outbox) send(fs []outgoing, full admission, waited time.Duration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.admit(full); err != nil {
+	if err := o.admit(full, &waited); err != nil {
 		return err
 	}
 	o.latePong() // its ping came before
@@ -134,7 +134,7 @@ func (o *outbox) send(fs []outgoing, full admission) error {
 			f.b = appendFrame(f.b, fs[i].b0, fs[i].p, o.mask)
 		}
 		o.mu.Lock()
-		if err := o.admit(full); err != nil {
+		if err := o.admit(full, &waited); err != nil {
 			f.free()
 			return err
 		}
@@ -155,9 +155,9 @@ func (o *outbox) canSendDirect() bool {
 }
 
 // admit returns an error if nothing can be queued. While it waits for room it releases the mutex.
-func (o *outbox) admit(full admission) error {
+func (o *outbox) admit(full admission, waited *time.Duration) error {
 	if o.size >= o.limits.SendBuffer && full != anyRoom && !o.closed.Load() {
-		if full == tryRoom || !o.waitForRoom(nil) {
+		if full == tryRoom || !o.waitForRoom(nil, waited) {
 			return ErrBufferFull
 		}
 	}
@@ -168,24 +168,28 @@ func (o *outbox) admit(full admission) error {
 }
 
 // hasRoom is admit for a message that has yet to be compressed.
-func (o *outbox) hasRoom(full admission) error {
+func (o *outbox) hasRoom(full admission) (waited time.Duration, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.admit(full)
+	err = o.admit(full, &waited)
+	return waited, err
 }
 
 // awaitRoom waits for room as send does, or until stop is closed.
 func (o *outbox) awaitRoom(stop <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waitForRoom(stop)
+	o.waitForRoom(stop, new(time.Duration))
 }
 
-// waitForRoom waits at most the write timeout, or until stop is closed, and reports whether there is room.
-func (o *outbox) waitForRoom(stop <-chan struct{}) bool {
+// waitForRoom waits for what is left of the write timeout, or until stop is closed, and reports whether there is room.
+func (o *outbox) waitForRoom(stop <-chan struct{}, waited *time.Duration) bool {
 	o.flush()
-	t := time.NewTimer(o.limits.WriteTimeout)
-	defer t.Stop()
+	begin, t := o.now(), time.NewTimer(o.limits.WriteTimeout-*waited)
+	defer func() {
+		t.Stop()
+		*waited += o.now() - begin
+	}()
 	for o.size >= o.limits.SendBuffer && !o.closed.Load() {
 		if !o.waitForWrite(t.C, stop) {
 			return o.size < o.limits.SendBuffer

@@ -201,7 +201,7 @@ func testOutbox(t *testing.T, flags, limit byte, ops []byte) {
 			p := bytes.Repeat([]byte{arg}, int(arg)*int(op/10))
 			synctest.Wait()
 			full := o.buffered() >= o.limits.SendBuffer && !o.closing()
-			err := o.send([]outgoing{{b0: 0x81 + op%10, p: p}}, tryRoom)
+			err := o.send([]outgoing{{b0: 0x81 + op%10, p: p}}, tryRoom, 0)
 			switch {
 			case full:
 				if err != ErrBufferFull {
@@ -365,7 +365,7 @@ func TestOutbox_socket(t *testing.T) {
 			for i := range n {
 				p := bytes.Repeat([]byte{byte(i)}, 1+i*i%30000)
 				p[0] = s
-				if err := o.send([]outgoing{{b0: 0x82, p: p}}, waitRoom); err != nil {
+				if err := o.send([]outgoing{{b0: 0x82, p: p}}, waitRoom, 0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -463,7 +463,7 @@ func TestOutbox_S3_a_tick_while_a_message_is_written_directly(t *testing.T) {
 		r := newRawScript(&o, Limits{PingInterval: -1})
 		<-time.After(time.Minute) // nothing was sent in it
 		r.during = o.tick
-		if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom); err != nil {
+		if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom, 0); err != nil {
 			t.Error(err)
 		}
 		if why := o.dropped(); why != nil {
@@ -478,7 +478,7 @@ func TestOutbox_S2_one_large_reply_after_several(t *testing.T) {
 		var o outbox
 		newRawScript(&o, Limits{PingInterval: -1})
 		reply := func() {
-			if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom); err != nil {
+			if err := o.send([]outgoing{{fin | opBinary, make([]byte, large), 1, large}}, tryRoom, 0); err != nil {
 				t.Error(err)
 			}
 		}

@@ -225,6 +225,27 @@ func testCompressedSends(t *testing.T) {
 			w.Close()
 			r.wait(t, u)
 		})
+		bubble(t, "S1_two_that_wait_do_so_for_WriteTimeout/"+name, func(t *testing.T) {
+			u, r := compressing(mode, ws.Limits{SendBuffer: 1, PingInterval: -1}), newRecord()
+			w := link{pipe: true, header: offersDeflate}.open(t, u, r.of(ws.Events{}))
+			synctest.Wait()
+			r.conn.SendText("fills the buffer")
+			before := time.Now()
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					err := r.conn.SendText("has room 1 s before the end, or has none")
+					if d := time.Since(before); d > 10*time.Second {
+						t.Errorf("Send returned %v after %v of the bubble's time", err, d)
+					}
+				})
+			}
+			pass(9 * time.Second)
+			w.next()
+			wg.Wait()
+			w.Close()
+			r.wait(t, u)
+		})
 		t.Run("C5_dialled_and_large/"+name, func(t *testing.T) {
 			t.Parallel()
 			sizes := []int{16 << 20, 32 << 20}

@@ -90,6 +90,9 @@ func (l Limits) withDefaults() Limits {
 	if l.PingTimeout <= 0 {
 		l.PingTimeout = 10 * time.Second
 	}
+	for _, d := range []*time.Duration{&l.WriteTimeout, &l.PingInterval, &l.PingTimeout} {
+		*d = min(*d, 1<<62) // they are added to times: the most would be negative
+	}
 	return l
 }
 

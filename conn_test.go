@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -630,6 +631,30 @@ func TestHeartbeat(t *testing.T) {
 		w.Close()
 		r.wait(t, u)
 	})
+	for name, interval := range map[string]time.Duration{"and_PingInterval": math.MaxInt64, "but_PingInterval": time.Second} {
+		bubble(t, "K1_S3_S4_the_longest_timeouts/"+name, func(t *testing.T) {
+			u, r := &ws.Upgrader{Limits: ws.Limits{WriteTimeout: math.MaxInt64, PingInterval: interval, PingTimeout: math.MaxInt64}}, newRecord()
+			w := link{pipe: true}.open(t, u, r.of(ws.Events{}))
+			synctest.Wait()
+			pass(time.Second)
+			r.conn.SendText("x") // nobody reads
+			pass(24 * time.Hour)
+			got := w.collect()
+			pass(24 * time.Hour)
+			if r.conn.ReadyState() != ws.Open {
+				t.Errorf("dropped: %v", r.err)
+			}
+			r.conn.Close(1000, "")
+			synctest.Wait()
+			closed := time.Now()
+			for range got {
+			}
+			if d := time.Since(closed); d != 5*time.Second {
+				t.Errorf("dropped %v after the Close frame, in the bubble's time", d)
+			}
+			r.wait(t, u)
+		})
+	}
 	bubble(t, "K1_never", func(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
 		w := link{pipe: true}.open(t, u, r.of(ws.Events{}))

@@ -99,6 +99,9 @@ func dial(ctx context.Context, rawURL string, ev Events, opts *DialOptions) (*Co
 // parseURL makes the scheme ws or wss and adds query to the URL's own. Its errors
 // hold nothing that may be a password.
 func parseURL(rawURL string, query url.Values) (*url.URL, error) {
+	if !strings.Contains(rawURL, "://") {
+		return nil, errors.New("the URL must begin with ws://, wss://, http:// or https://")
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		var e *url.Error

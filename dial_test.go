@@ -80,9 +80,11 @@ func TestDialURL(t *testing.T) {
 		want      string
 	}{
 		{"scheme", "ftp://example.com/ws", nil, `"ftp"`},
-		{"no_scheme", "/ws", nil, "ws, wss, http or https"},
+		{"no_scheme", "/ws", nil, "must begin with ws://"},
+		{"address", "127.0.0.1:3000/ws", nil, "must begin with ws://"},
+		{"host", "localhost:3000/ws", nil, "must begin with ws://"},
 		{"no_host", "ws:///ws", nil, "no host"},
-		{"opaque", "ws:example.com", nil, "no host"},
+		{"opaque", "ws:example.com", nil, "must begin with ws://"},
 		{"malformed", "ws://example.com/%zz", nil, "%zz"},
 		{"params", "ws://example.com/{room}", &ws.DialOptions{Params: map[string]string{"room": "1"}}, `"room"`},
 	} {

@@ -74,7 +74,8 @@ func JSON(v any) (Message, error) {
 // String returns the message's data as a string, whatever its type.
 func (m Message) String() string { return string(m.Data) }
 
-// Decode decodes the message's data as JSON into v, whatever its type.
+// Decode decodes the message's data as JSON into v, whatever its type. An OnMessage that returns its
+// error closes with 1011, as for any other; a websocket.CloseError with 1007 says that the peer is at fault.
 func (m Message) Decode(v any) error {
 	if err := json.Unmarshal(m.Data, v); err != nil {
 		return fmt.Errorf("ws: can't decode the message: %w", err)

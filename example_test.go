@@ -354,7 +354,7 @@ func ExampleGroup_BroadcastAll() {
 	// MessageBinary 6
 }
 
-// A video: who is slow gets the next picture.
+// A video: a viewer that is slow skips pictures.
 func ExampleGroup_All() {
 	var viewers ws.Group
 	show := func(picture []byte) {

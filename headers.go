@@ -27,10 +27,9 @@ import (
 // connection itself. Guard's writer below all middleware lets them see the 101 on
 // its way, and freezes: what comes later is reported to whom it concerns.
 
-// Guard makes WebSocket upgrades by this package work behind any middleware.
-// Wrap the outermost handler with it, once:
+// Guard makes WebSocket upgrades by this package work behind any middleware. Wrap the outermost handler with it, once:
 //
-//	http.ListenAndServe(":3000", ws.Guard(mux))
+//	http.ListenAndServe(":3000", ws.Guard(mux)) // or http.DefaultServeMux, not nil
 //
 // The middlewares inside see WriteHeader(101) as they would see any status, the headers that
 // they set go out with the 101, and writers that hide [http.Hijacker], as

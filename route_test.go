@@ -42,7 +42,7 @@ func TestRouteURL(t *testing.T) {
 		{"ws", "/ws", "ws://h", nil, "ws://h/ws"},
 		{"wss", "/ws", "wss://h", nil, "wss://h/ws"},
 		{"scheme", "/ws", "ftp://h", nil, "error:ws, wss, http or https"},
-		{"no_scheme", "/ws", "h", nil, "error:ws, wss, http or https"},
+		{"no_scheme", "/ws", "h", nil, "error:ws://, wss://, http:// https://"},
 		{"malformed_base", "/ws", "http://h/%zz", nil, "error:%zz"},
 
 		{"base_slash", "/ws", "http://h/", nil, "ws://h/ws"},

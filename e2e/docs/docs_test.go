@@ -164,14 +164,14 @@ func file(beside, inside, snippet string) string {
 
 // TestLinks follows the links to files of the repository, and to their headings.
 func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
+	link := regexp.MustCompile(`(?m)\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"|^\[[^\]]+\]: (\S+)`)
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), ""), -1) {
-			target := m[1] + m[2]
+			target := m[1] + m[2] + m[3]
 			if strings.Contains(target, "://") {
 				continue
 			}
@@ -186,6 +186,29 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s links to %s, which has no such heading", page, target)
 			}
 		}
+	}
+}
+
+// TestCommands proves that the tests that documents tell readers to run in the root exist.
+func TestCommands(t *testing.T) {
+	command := regexp.MustCompile(`go test (?:-race |-count=\d+ )*-run '?([^\s']+)'? \.`)
+	found := 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+			found++
+			cmd := exec.Command("go", "test", "-run", m[1], ".")
+			cmd.Dir = "../.."
+			if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "no tests to run") {
+				t.Errorf("%s: %s: %v\n%s", page, m[0], err, out)
+			}
+		}
+	}
+	if found < 3 {
+		t.Fatalf("only %d commands found", found)
 	}
 }
 

@@ -55,6 +55,9 @@ func enter(ctx context.Context, url string, l net.Listener, opts *ws.DialOptions
 		for {
 			in, err := l.Accept()
 			if err != nil {
+				if session.IsClosed() {
+					err = errors.New("the server closed the tunnel, or the network is gone")
+				}
 				done <- err
 				return
 			}
@@ -99,6 +102,7 @@ func main() {
 	if err != nil {
 		log.Fatalf("%v (-addr takes another address)", err)
 	}
+	log.Printf("listening on %s (Ctrl-C stops it)", l.Addr())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // a second Ctrl-C ends the process at once

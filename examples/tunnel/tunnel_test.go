@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
+
+	"github.com/seed412db446/ws"
 )
 
 // TestTunnel sends much through many connections at once, over one WebSocket.
@@ -61,4 +65,19 @@ func TestTunnel(t *testing.T) {
 	wg.Wait()
 	entry.Close()
 	<-left
+}
+
+// TestTunnelEnds wants the client to say that it was the server that ended the tunnel.
+func TestTunnelEnds(t *testing.T) {
+	t.Parallel()
+	entry, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := ws.Upgrade(func(http.ResponseWriter, *http.Request) (ws.Events, error) {
+		return ws.Stream(func(net.Conn) {}), nil
+	})
+	if err := enter(t.Context(), "ws://example.com/", entry, &ws.DialOptions{Handler: server}); err == nil || errors.Is(err, net.ErrClosed) {
+		t.Errorf("it ended with %v", err)
+	}
 }

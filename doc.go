@@ -98,11 +98,11 @@
 //
 // # Middleware
 //
-// An upgrade takes the connection away from net/http and from all middleware in between. A compressing writer may
-// hold back the 101, one that hides [http.Hijacker] prevents the upgrade, and a header that is set after it is
-// lost without a word. [Guard] must be outermost to mend this: every middleware inside sees a 101 like any other
-// status, and the headers it has set go out with that. Whoever touches the response afterwards is reported with
-// function, file and line, as a [*HeaderError].
+// An upgrade takes the connection away from net/http and from all middleware in between. A writer that hides
+// [http.Hijacker] prevents it, a logger does not see the 101, and a header that is set when the answer begins,
+// or later, is lost without a word. [Guard] must be outermost to mend this: every middleware inside sees a 101
+// like any other status, and the headers it has set go out with that. Whoever touches the response afterwards is
+// reported with function, file and line, as a [*HeaderError].
 //
 // These reports, refused handshakes, and the faults of connections without an Events.OnError go to
 // Upgrader.OnError, and by default to [Upgrader.LogError], which logs with [log/slog].

@@ -24,7 +24,7 @@ type Retry struct {
 	First, Max time.Duration
 
 	// After says whether to come back after this end. For an attempt that failed err says
-	// why, and e.Code is 1006. If this end closed first, e.Code is the code it closed with.
+	// why, and e.Code is 1006. If the client closed first, e.Code is the code it closed with.
 	// nil: [DefaultAfter].
 	After func(e CloseEvent, err *HandshakeError) bool
 

@@ -376,9 +376,9 @@ func (u *Upgrader) first(p place) bool {
 // LogError does what a nil OnError does, for an OnError that adds to it. It logs to [slog.Default]:
 //
 //   - at error level handshakes that were refused with a status from 500 on, and errors and panics of callbacks
-//   - at warn level each place that a [*HeaderError] names, once, and for each route (http.Request.Pattern), with
-//     what to do about it, the first foreign Origin, the first handshake without what a proxy should have
-//     passed on, and the first that a Factory answered itself without an error
+//   - at warn level each place that a [*HeaderError] names, once; and of each route (http.Request.Pattern) the
+//     first foreign Origin, the first handshake that lacks what a proxy should pass on, and the first that a
+//     Factory answered itself without an error, each with what to do about it
 //   - at debug level what peers did wrong
 //
 // Other refusals are not logged.

@@ -203,12 +203,12 @@ func (w *watchdog) judgeClose(now time.Duration, inCallback bool) (time.Duration
 	switch left := w.since + closeGrace - now; {
 	case !w.closed:
 		return never, nil
+	case left > 0:
+		return left, nil
 	case inCallback:
 		return closeGrace, nil
-	case left <= 0:
-		return 0, errNoClose
 	default:
-		return left, nil
+		return 0, errNoClose
 	}
 }
 

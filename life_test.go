@@ -174,6 +174,23 @@ func testContextUnderACallback(t *testing.T) {
 			})
 		}
 	}
+	bubble(t, "X1_5_s_after_the_Close_frame_beside_a_heartbeat", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: ws.Limits{PingInterval: 10 * time.Second}}, newRecord()
+		begun, ended := make(chan struct{}), make(chan error, 1)
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnMessage: waits(begun, ended)}))
+		pass(8 * time.Second)
+		w.send(fText, "x")
+		receive(t, begun)
+		before := time.Now()
+		r.conn.Close(1000, "")
+		w.expect(fClose, closing(1000, ""))
+		<-ended
+		if d := time.Since(before); d != 5*time.Second {
+			t.Errorf("the Context ended after %v of the bubble's time", d)
+		}
+		w.Close()
+		r.wait(t, u)
+	})
 	bubble(t, "X1_the_peer_hangs_up_a_pipe", func(t *testing.T) {
 		u, r := &ws.Upgrader{Limits: ws.Limits{PingInterval: 10 * time.Second}}, newRecord()
 		begun, ended := make(chan struct{}), make(chan error, 1)

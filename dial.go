@@ -52,7 +52,7 @@ type DialOptions struct {
 //
 // ctx bounds the handshake only; the connection's Context carries its values. If the
 // handshake fails, the error is a [*HandshakeError]. If the server or a proxy refused it, that has
-// the status and the headers of the answer and the beginning of its body (at most
+// the status and the headers of the answer and, of a server's, the beginning of its body (at most
 // 1 KiB). The status is 0 if there was no answer, or one that is no valid 101 (RFC 6455,
 // section 4.1). No error holds the URL's password.
 //

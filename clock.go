@@ -25,8 +25,9 @@ type watchdog struct {
 	at     time.Duration // when it fires
 	moved  time.Duration // when the last bytes left, while somebody writes
 	taken  int64         // bytes that the peer had acknowledged when the system was last asked
-	pinged time.Duration // when the last ping was queued, then when it was written; 0: never
-	behind int64         // stats.WireOut once it is written; 0: it has been
+	pinged time.Duration // when the last ping was queued; 0: never
+	behind int64         // stats.WireOut once it is written, if that takes long; 0: it has been
+	wrote  time.Duration // when that was
 	timed  bool          // its pong tells the round trip
 	nudged time.Duration // when a long write was interrupted to see its progress; 0: it was not
 	closed bool          // the Close frame was written
@@ -181,7 +182,7 @@ func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (
 		w.ping(o, now)
 		return min(interval, timeout), nil
 	}
-	left := w.pinged + timeout - now
+	left := max(w.pinged, w.wrote) + timeout - now
 	if left <= 0 && o.size == 0 {
 		return 0, ErrPingTimeout
 	}
@@ -194,8 +195,10 @@ func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (
 func (w *watchdog) ping(o *outbox, now time.Duration) {
 	w.pinged, w.timed = now, true
 	o.frame(fin|opPing, nil)
-	w.behind = o.stats.WireOut + int64(o.size)
 	o.flush()
+	if w.behind = 0; o.size > 0 {
+		w.behind = o.stats.WireOut + int64(o.size)
+	}
 }
 
 // judgeClose drops a peer that did not answer our Close frame in 5 s of reading (S4).

@@ -132,9 +132,6 @@ func (o *outbox) wrote(n int) {
 	if n > 0 {
 		o.size -= n
 		o.stats.WireOut += int64(n)
-		if w := &o.clock; w.behind != 0 && o.stats.WireOut >= w.behind {
-			w.pinged, w.behind = o.now(), 0
-		}
 		o.wake()
 	}
 }
@@ -192,6 +189,9 @@ func (o *outbox) writeAll(p []byte) error {
 		w := &o.clock
 		if n > 0 {
 			w.moved = o.now()
+			if w.behind != 0 && o.stats.WireOut >= w.behind {
+				w.wrote, w.behind = w.moved, 0
+			}
 		}
 		nudged := w.nudged != 0 && errors.Is(err, os.ErrDeadlineExceeded)
 		moved := w.moved >= w.nudged

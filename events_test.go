@@ -343,6 +343,22 @@ func TestFaults(t *testing.T) {
 		}
 		r.want(t, "open", "error", "close")
 	})
+	t.Run("C5_a_callback_returns_the_fault_of_another_peer", func(t *testing.T) {
+		t.Parallel()
+		u, other := &ws.Upgrader{}, newRecord()
+		w := link{}.open(t, u, other.of(ws.Events{}))
+		w.send(0x83, "a reserved opcode")
+		w.Close()
+		other.wait(t, u)
+		u, r := &ws.Upgrader{}, newRecord()
+		w = link{}.open(t, u, r.of(ws.Events{OnMessage: func(*ws.Conn, ws.Message) error { return other.err }}))
+		w.send(fText, "innocent")
+		w.bye(1011, "")
+		r.wait(t, u)
+		if r.err == nil || r.err != other.err {
+			t.Errorf("OnError got %v", r.err)
+		}
+	})
 	t.Run("C5_to_the_Upgrader", func(t *testing.T) {
 		t.Parallel()
 		reports := make(chan error, 9)

@@ -150,11 +150,7 @@ func (c *Conn) failed(err error) {
 	} else if errors.Is(err, net.ErrClosed) && c.out.ending() {
 		return
 	}
-	code := websocket.StatusInternalError
-	if fault, ok := err.(*peerError); ok { // a Route's
-		code = fault.code
-	}
-	c.fail(code, err)
+	c.fail(websocket.StatusInternalError, err)
 }
 
 // fail closes the connection because of a fault. Only the first is reported.

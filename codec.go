@@ -34,6 +34,7 @@ func (c *Conn) attach(sock net.Conn, body io.ReadCloser, early []byte, client bo
 	if len(early) > 0 {
 		c.in.hold = getBuffer(max(readBuffer, len(early)))
 		c.in.buf = append(c.in.hold.b, early...)
+		c.in.wire.Store(int64(len(early)))
 	}
 }
 

@@ -44,6 +44,17 @@ func TestStats(t *testing.T) {
 			t.Errorf("after the end: %+v, want %+v", s, want)
 		}
 	})
+	bubble(t, "C3_in_the_handshakes_packet", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: noPings}, newRecord()
+		early := frame(fText, "early")
+		w := link{pipe: true, tail: early}.open(t, u, r.of(ws.Events{OnMessage: echo}))
+		w.expect(fText, "early")
+		if n := r.conn.Stats().WireIn; n != int64(len(early)) {
+			t.Errorf("WireIn: %d, want %d", n, len(early))
+		}
+		w.Close()
+		r.wait(t, u)
+	})
 	bubble(t, "compressed", func(t *testing.T) {
 		u, r := compressing(websocket.CompressionNoContextTakeover, noPings), newRecord()
 		w := link{pipe: true, header: offersDeflate}.open(t, u, r.of(ws.Events{OnMessage: echo}))

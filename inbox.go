@@ -48,6 +48,7 @@ type inbox struct {
 	discards bool    // after a fault or our own Close: only a Close frame counts
 
 	messages, bytes, wire atomic.Int64
+	before                struct{ messages, wire int64 } // when another connection waited last
 }
 
 // errEnd is the end of a message. (io.EOF is the end of the socket.)
@@ -102,6 +103,12 @@ func (c *Conn) wait() {
 // space returns where to read from a connection that is no plain socket.
 func (in *inbox) space() []byte {
 	if len(in.buf) > 0 || in.left > 0 {
+		return in.room(otherBuffer)
+	}
+	// What comes after messages that were too many for idle may be as many: replies are to leave together (S2).
+	messages, wire := in.messages.Load(), in.wire.Load()
+	burst := messages-in.before.messages > 1 && wire-in.before.wire > idleBuffer
+	if in.before.messages, in.before.wire = messages, wire; burst {
 		return in.room(otherBuffer)
 	}
 	if in.idle == nil {

@@ -319,6 +319,15 @@ func testIdle(t *testing.T) {
 			w.expect(fBinary, message)
 			want(512)
 		}
+		for _, n := range []int{20, 1} { // messages at once
+			for range 2 {
+				w.write(bytes.Repeat(frame(fText, strings.Repeat("x", 50)), n))
+				for range n {
+					w.expect(fText, strings.Repeat("x", 50))
+				}
+			}
+			want(map[int]int64{20: 4096, 1: 512}[n]) // S2: all of the next 20 are to be at hand
+		}
 		w.send(fClose, closing(1000, ""))
 		w.expect(fClose, closing(1000, ""))
 	})

@@ -169,10 +169,11 @@ func (w *watchdog) judgeSilence(o *outbox, now time.Duration, inCallback bool) (
 	case o.closed.Load():
 		return interval, nil
 	case inCallback:
-		if w.pinged == 0 || now-w.pinged >= interval {
-			w.ping(o, now)
-			w.timed = false
+		if left := w.pinged + interval - now; w.pinged != 0 && left > 0 {
+			return left, nil
 		}
+		w.ping(o, now)
+		w.timed = false
 		return interval, nil
 	case state <= parsing:
 		return interval, nil

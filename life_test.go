@@ -308,6 +308,25 @@ func testPingsUnderACallback(t *testing.T) {
 			r.want(t, "open", "message x", "close")
 		})
 	}
+	bubble(t, "K1_as_often_under_a_callback_as_before_it", func(t *testing.T) {
+		u, r := &ws.Upgrader{Limits: ws.Limits{PingInterval: 30 * time.Second, PingTimeout: 20 * time.Second}}, newRecord()
+		w := link{pipe: true}.open(t, u, r.of(ws.Events{OnMessage: func(*ws.Conn, ws.Message) error {
+			pass(280 * time.Second)
+			return nil
+		}}))
+		w.expect(fPing, "")
+		last := time.Now()
+		w.send(fText, "x")
+		for range 9 {
+			w.expect(fPing, "")
+			if d := time.Since(last); d > 30*time.Second {
+				t.Errorf("pinged after %v of the bubble's time", d)
+			}
+			last = time.Now()
+		}
+		w.Close()
+		r.wait(t, u)
+	})
 	bubble(t, "K1_a_peer_that_takes_no_ping_under_a_long_callback", func(t *testing.T) {
 		limits := ws.Limits{PingInterval: 5 * time.Second, WriteTimeout: 2 * time.Second}
 		u, r := &ws.Upgrader{Limits: limits}, newRecord()

@@ -213,8 +213,18 @@ func pings() []kase {
 		ten = append(ten, ping(p))
 		back = append(back, pong(p))
 	}
-	// An end that has not yet answered may answer the last alone; none under test does.
-	add("ten in a row", frames(ten...), ok(back...), ok(back[9]))
+	// An end that has not yet answered may answer the last alone (5.5.3), as ws does while a write is under way.
+	var some []outcome
+	for missing := range 1 << 9 {
+		var pongs []event
+		for i, e := range back {
+			if missing>>i&1 == 0 {
+				pongs = append(pongs, e)
+			}
+		}
+		some = append(some, ok(pongs...))
+	}
+	add("ten in a row", frames(ten...), some...)
 	var steps []step
 	for i := range ten {
 		steps = append(steps, step{frames: ten[i : i+1], await: i + 1})
